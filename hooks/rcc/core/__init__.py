@@ -1,0 +1,1 @@
+"""Decisions: values and pure functions, no os, socket, subprocess or clock."""

@@ -1,0 +1,1 @@
+"""Effects: one narrow module per facility of the kernel, the engine or the file system."""
