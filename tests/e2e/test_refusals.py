@@ -1,0 +1,131 @@
+"""What cannot be isolated does not start: the reason reaches the caller, `rcc why` repeats it, and nothing is sent."""
+
+import json
+import secrets
+from typing import Any, Iterator
+
+import pytest
+from arrivals import Target, arrived, sender
+from conftest import write_profile
+
+LABEL = "--label rcc=1"
+
+
+@pytest.fixture(autouse=True)
+def clean(lab: Any) -> Iterator[None]:
+    yield
+    lab.run("podman pod rm -f -t 0 -a; podman rm -f -t 0 -a", timeout=60)
+
+
+def refused(lab: Any, flags: str, reason: str, remedy: str = "", before: str = "") -> None:
+    """`podman run FLAGS` fails with the reason on its standard error and in `rcc why`, and its token never arrives."""
+    token = "tok" + secrets.token_hex(8)
+    target = Target("udp", lab.env["RCC_LAB_NAME_IP4"], 7000)
+    code, _, err = lab.run(f"{before} podman run --rm {flags} $RCC_LAB_IMAGE {sender(token, [target])}", timeout=60)
+    assert code != 0, f"{flags}: started"
+    assert reason in err, f"{flags}: {err}"
+    assert "rcc why" in err, "Podman's own line names the command that tells more"
+    assert remedy in err
+    assert not arrived(lab, token)
+    code, out, _ = lab.run("rcc why --json")
+    newest = json.loads(out)[0]
+    assert code == 0 and reason in newest["message"] and newest["verdict"] == "refused"
+    assert reason in lab.run("rcc why")[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "remedy"),
+    [
+        ("--network=host", "host's own network", "--network=host"),
+        ("--privileged", "--privileged", "--privileged"),
+        ("--cap-add=NET_ADMIN", "NET_ADMIN", "--cap-drop=NET_ADMIN"),
+        ("--cap-add=SYS_ADMIN", "SYS_ADMIN", "--cap-drop=SYS_ADMIN"),
+        ("--cap-add=all", "NET_ADMIN", "--cap-drop=NET_ADMIN"),
+        ("--label rcc=defualt", "defualt", "default"),
+        ("--label rcc=Not/AName", "Not/AName", ""),
+    ],
+)
+def test_flags_that_undo_isolation(lab: Any, flags: str, reason: str, remedy: str) -> None:
+    refused(lab, f"{LABEL} {flags}" if "label" not in flags else flags, reason, remedy)
+
+
+def test_a_foreign_namespace(rootful: Any) -> None:
+    rootful.run("ip netns add foreign")
+    refused(rootful, f"{LABEL} --network=ns:/run/netns/foreign", "somebody else", "--network=")
+    rootful.run("ip netns del foreign")
+
+
+def test_a_broken_policy_names_file_line_and_column(lab: Any) -> None:
+    write_profile(lab, "broken", "version: 1\negress:\n  - hots: a.example\n")
+    refused(lab, "--label rcc=broken", "hots")
+    assert "broken.yaml:3:" in lab.run("rcc why")[1]
+    lab.run("rm $RCC_LAB_PROFILES/broken.yaml")
+
+
+def test_a_policy_that_breaks_later_is_noticed(lab: Any) -> None:
+    """What was understood of the files last time holds only while they are what they were."""
+    write_profile(lab, "later", "version: 1\negress: []\n")
+    for _ in range(2):
+        assert lab.run("podman run --rm --label rcc=later $RCC_LAB_IMAGE true", timeout=60)[0] == 0
+    write_profile(lab, "later", "version: 1\negress: what\n")
+    refused(lab, "--label rcc=later", "egress")
+    lab.run("rm $RCC_LAB_PROFILES/later.yaml")
+
+
+def test_an_unreadable_database(rootful: Any) -> None:
+    """The labels cannot be read, so nobody knows whether the container asks: it does not start."""
+    code, out, err = rootful.run(
+        "d=$(podman info --format '{{.Store.GraphRoot}}'); podman --hooks-dir /nonexistent create --name blind $RCC_LAB_IMAGE true >/dev/null;"
+        "cat > cut.py <<'EOF'\n"
+        "import os, sys\n"
+        "for name in ('db.sql', 'libpod/bolt_state.db'):\n"
+        "    path = os.path.join(sys.argv[1], name)\n"
+        "    if os.path.exists(path): print(path)\n"
+        "EOF\n"
+        "p=$(python3 cut.py $d | tail -1); rm cut.py; echo $p",
+        timeout=60,
+    )
+    assert code == 0 and out.strip(), err
+    # A hook directory of our own whose precreate sees a spec that points to a database of nonsense.
+    code, out, err = rootful.run(
+        "mkdir -p fake/overlay-containers fake/libpod && echo nonsense > fake/libpod/bolt_state.db && "
+        "id=$(printf 'a%.0s' $(seq 64)) && "
+        'echo \'{"ociVersion":"1.0.2","process":{},"root":{"path":"/x"},"annotations":{"io.container.manager":"libpod"},"mounts":['
+        '{"destination":"/run/.containerenv","source":"\'$PWD/fake/overlay-containers/$id/userdata/.containerenv\'","type":"bind"},'
+        '{"destination":"/dev/shm","source":"\'$PWD/fake/overlay-containers/$id/userdata/shm\'","type":"bind"}]}\' '
+        "| /usr/bin/python3 -IS /usr/libexec/rcc/rcc-hook precreate; code=$?; rm -rf fake; exit $code"
+    )
+    assert code == 1 and not out, (out, err)
+    assert "database" in err
+    rootful.run("podman rm -f blind")
+
+
+def test_a_missing_script_stops_containers_instead_of_opening_them(rootful: Any) -> None:
+    """Podman skips a hook whose executable is missing; the executable is Python, so a missing script is an error."""
+    rootful.run("mv /usr/libexec/rcc/rcc-hook /usr/libexec/rcc/gone")
+    code, _, err = rootful.run(f"podman run --rm {LABEL} $RCC_LAB_IMAGE true", timeout=60)
+    rootful.run("mv /usr/libexec/rcc/gone /usr/libexec/rcc/rcc-hook")
+    assert code != 0
+    assert "rcc" in err
+    assert rootful.run(f"podman run --rm {LABEL} $RCC_LAB_IMAGE true", timeout=60)[0] == 0
+
+
+def test_a_kernel_without_nf_tables(rootful: Any) -> None:
+    """A stand-in for libnftables that answers as a kernel without nf_tables does."""
+    rootful.run(
+        "cp /usr/lib/rcc/rcc/system/nft.py nft.keep && cat >> /usr/lib/rcc/rcc/system/nft.py <<'EOF'\n"
+        "def _no_nf_tables(self, text):\n"
+        "    raise kernel_error('Error: Could not process rule: Operation not supported')\n"
+        "Nft.load = _no_nf_tables\n"
+        "EOF"
+    )
+    try:
+        refused(rootful, LABEL, "nf_tables")
+    finally:
+        rootful.run("mv nft.keep /usr/lib/rcc/rcc/system/nft.py")
+
+
+def test_unlabelled_containers_never_notice(lab: Any) -> None:
+    for flags in ("--network=host", "--privileged", "--cap-add=NET_ADMIN", "--label rcc=off --privileged"):
+        code, _, err = lab.run(f"podman run --rm {flags} $RCC_LAB_IMAGE true", timeout=60)
+        assert code == 0 and "rcc" not in err, (flags, err)
