@@ -1,0 +1,146 @@
+"""A policy and the facts of the moment, to a ruleset.  Pure: who asked the DNS, and when, is the caller's affair."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses, ip_address
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+
+from rcc.core.elements import disjoint
+from rcc.core.policy import PROTOCOLS, CidrRule, HostRule, InternetRule, Network, Policy, Ports
+from rcc.core.ruleset import Element, Ruleset
+from rcc.core.special import SPECIAL4, SPECIAL6, Address, is_special, never_by_name
+
+EVERY_PORT = tuple(Ports(protocol, 1, 65535) for protocol in PROTOCOLS)
+
+# Names that engines write into a container's /etc/hosts for the host itself (Podman's libpod, Docker Desktop).
+HOST_NAMES = ("host.containers.internal", "host.docker.internal")
+# Where the user-mode networks put the host: slirp4netns(1) (allow_host_loopback), pasta(1) --map-guest-addr in Podman
+# 5.3.
+GATEWAYS_TO_HOST = (ip_address("10.0.2.2"), ip_address("169.254.1.2"))
+
+# Seconds.  An address stays for its TTL, but at least for two refreshes and a half, so that a refresh that comes late
+# or fails once does not cut a name that has not changed; and at most for LONGEST, which bounds what is left of a name
+# when nobody refreshes it any more.
+LONGEST = 3600
+SHORTEST = 10
+
+
+class Facts(NamedTuple):
+    """What the policy meets on this host at this moment.
+
+    answers: a name and what it stands for, addresses with their TTL in seconds; former: the same for what names stood
+    for before and no longer do (a reload keeps their flows).  host_addresses: every address of the host itself.
+    resolvers: of the container's /etc/resolv.conf.  published: container ports that may be reached from outside.
+    hosts_file: pairs from the container's /etc/hosts, which the container itself may write: see ``_host_answers``.
+    """
+
+    answers: Tuple[Tuple[str, Tuple[Tuple[Address, int], ...]], ...] = ()
+    former: Tuple[Tuple[str, Tuple[Tuple[Address, int], ...]], ...] = ()
+    host_addresses: Tuple[Address, ...] = ()
+    resolvers: Tuple[Address, ...] = ()
+    published: Tuple[Ports, ...] = ()
+    hosts_file: Tuple[Tuple[str, Address], ...] = ()
+
+
+def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
+    """The ruleset of ``policy`` under ``facts``.
+
+    A name opens an address of a special range, or of the host itself, only with ``private: true`` and only where
+    ``never_by_name`` lets it; a name without an answer opens nothing.  Wildcards open nothing here (their names are not
+    known before they are asked for), nor do peers.
+    """
+    own = frozenset(facts.host_addresses)
+    answers = _by_name(facts.answers)
+    answers.update(_host_answers(facts, own))
+    former = _by_name(facts.former)
+    private: List[Element] = []
+    allowed: List[Element] = []
+    kept: List[Element] = []
+    internet: Set[Ports] = set()
+    for rule in policy.egress:
+        if isinstance(rule, HostRule) and not rule.wildcard:
+            for address, ttl in answers.get(rule.name, ()):
+                target = _target(rule, address, own, private, allowed)
+                if target is not None:
+                    lifetime = None if ttl is None else lifetime_of(ttl, policy.dns_refresh)
+                    target.extend(Element(_network(address), ports, lifetime) for ports in rule.ports)
+            for address, _ in former.get(rule.name, ()):
+                if _target(rule, address, own, kept, kept) is not None:
+                    kept.extend(Element(_network(address), ports) for ports in rule.ports)
+        elif isinstance(rule, CidrRule):
+            target = private if rule.private else allowed
+            target.extend(Element(rule.network, ports) for ports in rule.ports)
+        elif isinstance(rule, InternetRule):
+            internet.update(rule.ports or EVERY_PORT)
+    return Ruleset(
+        generation=generation,
+        private=disjoint(private),
+        special=_special(facts.host_addresses),
+        allowed=disjoint(allowed),
+        former=disjoint(kept),
+        internet=merge_ports(internet),
+        resolvers=tuple(sorted(set(facts.resolvers), key=lambda address: (address.version, int(address)))),
+        published=merge_ports(facts.published) if policy.ingress == "published" else (),
+        on_denied=policy.on_denied,
+        egress_rate=policy.limits.egress_rate,
+        egress_quota=policy.limits.egress_quota,
+    )
+
+
+def lifetime_of(ttl: int, refresh: int) -> int:
+    """Seconds that an address with this TTL stays open when it is refreshed every ``refresh`` seconds."""
+    return max(SHORTEST, refresh * 5 // 2, min(ttl, LONGEST))
+
+
+def merge_ports(spans: Iterable[Ports]) -> Tuple[Ports, ...]:
+    """The same ports, sorted, without overlap; spans next to each other become one."""
+    merged: List[Ports] = []
+    for span in sorted(set(spans)):
+        last = merged[-1] if merged else None
+        if last is not None and last.protocol == span.protocol and span.low <= last.high + 1:
+            merged[-1] = last._replace(high=max(last.high, span.high))
+        else:
+            merged.append(span)
+    return tuple(merged)
+
+
+_Answers = Dict[str, Tuple[Tuple[Address, Optional[int]], ...]]
+
+
+def _by_name(answers: Tuple[Tuple[str, Tuple[Tuple[Address, int], ...]], ...]) -> _Answers:
+    found: _Answers = {}
+    for name, addresses in answers:
+        found[name] = found.get(name, ()) + addresses
+    return found
+
+
+def _host_answers(facts: Facts, own: "frozenset[Address]") -> _Answers:
+    """What the container's /etc/hosts says about the host itself.
+
+    The container can write that file, and it is read again when another container joins the namespace or the policy is
+    loaded anew.  So it only chooses among addresses that are the host's: any other line opens nothing.
+    """
+    found: _Answers = {}
+    for name, address in facts.hosts_file:
+        if name in HOST_NAMES and (address in own or address in GATEWAYS_TO_HOST):
+            found[name] = (*found.get(name, ()), (address, None))
+    return found
+
+
+def _target(
+    rule: HostRule, address: Address, own: "frozenset[Address]", private: List[Element], allowed: List[Element]
+) -> Optional[List[Element]]:
+    """The list that an address which ``rule.name`` stands for belongs in, None when the rule does not open it."""
+    if address not in own and not is_special(address):
+        return allowed
+    if rule.private and not never_by_name(address):
+        return private
+    return None
+
+
+def _network(address: Address) -> Network:
+    return IPv4Network(int(address)) if isinstance(address, IPv4Address) else IPv6Network(int(address))
+
+
+def _special(own: Iterable[Address]) -> Tuple[Network, ...]:
+    found4 = [IPv4Network(address) for address in own if isinstance(address, IPv4Address)]
+    found6 = [IPv6Network(address) for address in own if not isinstance(address, IPv4Address)]
+    return (*collapse_addresses((*SPECIAL4, *found4)), *collapse_addresses((*SPECIAL6, *found6)))

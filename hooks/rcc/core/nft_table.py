@@ -1,0 +1,246 @@
+"""A ruleset as nf_tables' own objects: sets, chains and rules of ``table inet rcc``, in nft's words (nft(8)).
+
+``render_nft`` writes them as text, ``nft_listing`` compares them with what the kernel lists.  Sets and chains are the
+same for every policy, only elements differ; so the agent never needs to add a rule.
+"""
+
+import re
+from typing import Iterable, List, NamedTuple, Optional, Tuple
+
+from rcc.core.policy import Network, Ports
+from rcc.core.ruleset import CLOSED_PORTS, DNS_PORT, MLD, ND_HOP_LIMIT, ND_IN, ND_OUT, Element, Ruleset
+
+FAMILY = "inet"
+TABLE = "rcc"
+ABOUT = "about"  # the chain whose only rule carries the ident as its comment; nothing jumps there
+COUNTERS = ("denied", "unasked", "malformed")
+QUOTA = "egress_quota"
+# Denied destinations that are remembered, per address family, and for how long.
+DENIED_SIZE = 1024
+DENIED_TIMEOUT_SECONDS = 3600
+# Packets are judged before they are cut into segments, so one can be larger than any MTU: up to 64 KiB without BIG TCP.
+LEAST_BURST = 256 * 1024  # bytes
+
+# The sets that open an address.  The others are small, and the table is not complete without them.
+DESTINATIONS = tuple(
+    f"{kind}{version}{suffix}" for version in (4, 6) for kind, suffix in (("private", ""), ("private", "_ranges"),
+    ("allowed", ""), ("allowed", "_ranges"), ("former", ""))
+)
+
+_ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
+_KEY = "{} . inet_proto . inet_service"
+
+
+class NftElement(NamedTuple):
+    """``key`` as nft reads it; ``lifetime`` in seconds or None."""
+
+    key: str
+    lifetime: Optional[int] = None
+
+
+class NftSet(NamedTuple):
+    """A named set; ``dynamic``: filled by the kernel from packets."""
+
+    name: str
+    type: str
+    flags: Tuple[str, ...] = ()
+    elements: Tuple[NftElement, ...] = ()
+    dynamic: bool = False
+
+
+class NftRule(NamedTuple):
+    """``matches`` and ``verdict`` as nft reads them; ``comment`` names the rule, once per chain."""
+
+    comment: str
+    matches: str
+    verdict: str
+
+    @property
+    def sets(self) -> Tuple[str, ...]:
+        """The named sets that it refers to, sorted."""
+        return tuple(sorted(re.findall(r"@(\w+)", f"{self.matches} {self.verdict}")))
+
+
+class NftChain(NamedTuple):
+    """``hook`` empty: not a base chain.  Base chains have priority filter (0) and policy drop."""
+
+    name: str
+    hook: str
+    rules: Tuple[NftRule, ...]
+
+
+def nft_sets(ruleset: Ruleset) -> Tuple[NftSet, ...]:
+    """All sets with their elements, in a fixed order.
+
+    Single addresses with single ports are in hash sets; networks and port ranges in interval sets (``..._ranges``).
+    Concatenated ranges need kernel 5.6, nft 0.9.4.
+    """
+    sets: List[NftSet] = []
+    for version in (4, 6):
+        key = _KEY.format(_ADDRESS[version])
+        for name, elements in (("private", ruleset.private), ("allowed", ruleset.allowed)):
+            mine = [element for element in elements if element.network.version == version]
+            single = [element for element in mine if _is_single(element)]
+            ranges = [element for element in mine if not _is_single(element)]
+            sets.append(NftSet(f"{name}{version}", key, ("timeout",), _nft_elements(single)))
+            sets.append(NftSet(f"{name}{version}_ranges", key, ("interval", "timeout"), _nft_elements(ranges)))
+        former = [element for element in ruleset.former if element.network.version == version]
+        sets.append(NftSet(f"former{version}", key, ("interval",), _nft_elements(former)))
+        special = [NftElement(_network_key(network)) for network in ruleset.special if network.version == version]
+        sets.append(NftSet(f"special{version}", _ADDRESS[version], ("interval",), tuple(special)))
+        resolvers = [NftElement(str(address)) for address in ruleset.resolvers if address.version == version]
+        sets.append(NftSet(f"resolvers{version}", _ADDRESS[version], (), tuple(resolvers)))
+        sets.append(NftSet(f"denied{version}", key, ("dynamic", "timeout"), (), dynamic=True))
+    for name, spans in (("internet", ruleset.internet), ("published", ruleset.published)):
+        keys = tuple(NftElement(_ports_key(span)) for span in spans)
+        sets.append(NftSet(name, "inet_proto . inet_service", ("interval",), keys))
+    return tuple(sets)
+
+
+def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
+    """All chains, each after those that it goes to; the order of rules is that of ``ruleset.evaluate``."""
+    mark = f"{ruleset.mark:#x}"
+    admit = NftChain("admit", "", (NftRule("admitted", f"ct mark set {mark}", "accept"),))
+    return (
+        NftChain(ABOUT, "", (NftRule(ident, "", "return"),)),
+        admit,
+        NftChain("refuse", "", _refuse_rules(ruleset.on_denied)),
+        NftChain("unasked", "", (NftRule("unasked", 'counter name "unasked"', "drop"),)),
+        NftChain("malformed", "", (NftRule("malformed", 'counter name "malformed"', "drop"),)),
+        NftChain("leaving", "", _judge_rules("daddr", "dport", "refuse")),
+        NftChain("answered", "", _judge_rules("saddr", "sport", "unasked")),
+        NftChain("answering", "", _published_rules("sport", "refuse")),
+        NftChain("entering", "", _published_rules("dport", "unasked")),
+        NftChain(
+            "output",
+            "output",
+            (
+                NftRule("loopback", 'oif "lo"', "accept"),
+                *_malformed_rules(),
+                *_budget_rules(ruleset),
+                *_known_rules(mark),
+                _nd_rule(ND_OUT),
+                NftRule("listeners", f"icmpv6 type {_one_of(MLD)}", "drop"),
+                NftRule("answering", "ct state established ct direction reply", "goto answering"),
+                NftRule("leaving", "", "goto leaving"),
+            ),
+        ),
+        NftChain(
+            "input",
+            "input",
+            (
+                NftRule("loopback", 'iif "lo"', "accept"),
+                *_malformed_rules(),
+                *_known_rules(mark),
+                _nd_rule(ND_IN),
+                NftRule("answered", "ct state established ct direction reply", "goto answered"),
+                NftRule("entering", "", "goto entering"),
+            ),
+        ),
+        NftChain("forward", "forward", ()),
+    )
+
+
+def _malformed_rules() -> Tuple[NftRule, ...]:
+    # Anybody can send these: setsockopt IP_OPTIONS, IPV6_RTHDR.  The length tells of options that no parser knows, too.
+    return (
+        NftRule("options", "ip hdrlength > 5", "goto malformed"),
+        NftRule("routing header", "exthdr rt exists", "goto malformed"),
+    )
+
+
+def _budget_rules(ruleset: Ruleset) -> Iterable[NftRule]:
+    if ruleset.egress_quota is not None:
+        yield NftRule("quota", f'quota name "{QUOTA}"', "drop")
+    if ruleset.egress_rate is not None:
+        rate = max(ruleset.egress_rate // 8, 1)
+        yield NftRule("rate", f"limit rate over {rate} bytes/second burst {max(rate // 10, LEAST_BURST)} bytes", "drop")
+
+
+def _known_rules(mark: str) -> Tuple[NftRule, ...]:
+    return (
+        NftRule("admitted before", f"ct state established ct mark {mark}", "accept"),
+        NftRule("invalid", "ct state invalid", "goto malformed"),
+        # Only errors: what a conntrack helper expects is related too, and inherits the mark.
+        NftRule("error of a flow", f"ct state related ct mark {mark} meta l4proto {{ icmp, ipv6-icmp }}", "accept"),
+    )
+
+
+def _nd_rule(types: Iterable[int]) -> NftRule:
+    return NftRule("neighbours", f"ip6 hoplimit {ND_HOP_LIMIT} icmpv6 type {_one_of(types)}", "accept")
+
+
+def _judge_rules(address: str, port: str, otherwise: str) -> Tuple[NftRule, ...]:
+    """By the remote end: ``daddr``/``dport`` of what leaves, ``saddr``/``sport`` of what comes back."""
+    transport = "meta l4proto { tcp, udp }"
+    rules: List[NftRule] = []
+
+    def add(comment: str, matches: str, verdict: str) -> None:
+        rules.append(NftRule(comment, matches, verdict))
+
+    families = (("ip", 4), ("ip6", 6))
+    for family, version in families:
+        match = f"{family} {address} @resolvers{version} {transport} th {port} {DNS_PORT}"
+        add(f"resolver {version}", match, "goto admit")
+    add("dns elsewhere", f"{transport} th {port} {_one_of(CLOSED_PORTS)}", f"goto {otherwise}")
+    for family, version in families:
+        key = f"{family} {address} . meta l4proto . th {port}"
+        add(f"former {version}", f"ct state established {key} @former{version}", "goto admit")
+    for kind in ("private", "special", "allowed"):
+        for family, version in families:
+            if kind == "special":
+                add(f"special {version}", f"{family} {address} @special{version}", f"goto {otherwise}")
+                continue
+            key = f"{family} {address} . meta l4proto . th {port}"
+            add(f"{kind} {version}", f"{key} @{kind}{version}", "goto admit")
+            add(f"{kind} {version} ranges", f"{key} @{kind}{version}_ranges", "goto admit")
+    add("internet", f"meta l4proto . th {port} @internet", "goto admit")
+    add("otherwise", "", f"goto {otherwise}")
+    return tuple(rules)
+
+
+def _published_rules(port: str, otherwise: str) -> Tuple[NftRule, ...]:
+    return (
+        NftRule("published", f"meta l4proto . th {port} @published", "goto admit"),
+        NftRule("otherwise", "", f"goto {otherwise}"),
+    )
+
+
+def _refuse_rules(on_denied: str) -> Tuple[NftRule, ...]:
+    key = "{} daddr . meta l4proto . th dport counter"
+    note = "meta l4proto {{ tcp, udp }} update @denied{} {{ {} }}"
+    rules = [
+        NftRule("count", 'counter name "denied"', ""),
+        NftRule("note 4", note.format(4, key.format("ip")), ""),
+        NftRule("note 6", note.format(6, key.format("ip6")), ""),
+    ]
+    if on_denied == "reject":
+        rules.append(NftRule("reset", "meta l4proto tcp", "reject with tcp reset"))
+        rules.append(NftRule("reject", "", "reject with icmpx admin-prohibited"))
+    else:
+        rules.append(NftRule("drop", "", "drop"))
+    return tuple(rules)
+
+
+def _one_of(numbers: Iterable[int]) -> str:
+    return "{ " + ", ".join(str(number) for number in numbers) + " }"
+
+
+def _is_single(element: Element) -> bool:
+    return element.network.prefixlen == element.network.max_prefixlen and element.ports.low == element.ports.high
+
+
+def _nft_elements(elements: Iterable[Element]) -> Tuple[NftElement, ...]:
+    found = []
+    for network, ports, lifetime in elements:
+        found.append(NftElement(f"{_network_key(network)} . {_ports_key(ports)}", lifetime))
+    return tuple(found)
+
+
+def _network_key(network: Network) -> str:
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
+def _ports_key(ports: Ports) -> str:
+    span = str(ports.low) if ports.low == ports.high else f"{ports.low}-{ports.high}"
+    return f"{ports.protocol} . {span}"

@@ -1,0 +1,132 @@
+"""A ruleset as text for nft(8): libnftables commits a text as one transaction, all of it or nothing.
+
+An empty line stands between parts that may also be committed one after the other, where one transaction is too long for
+the netlink socket (``Nft.load``): at every point between them less is open than at the end.
+The same ruleset gives the same text, byte by byte.  Written for nft 1.0.6 and later, kernel 5.10 and later.
+"""
+
+import re
+from typing import Iterable, Iterator, List, Sequence
+
+from rcc.core.errors import KernelError
+from rcc.core.nft_table import (
+    COUNTERS,
+    DENIED_SIZE,
+    DENIED_TIMEOUT_SECONDS,
+    DESTINATIONS,
+    FAMILY,
+    QUOTA,
+    TABLE,
+    NftChain,
+    NftElement,
+    NftSet,
+    nft_chains,
+    nft_sets,
+)
+from rcc.core.ruleset import GENERATION_LIMIT, Ruleset
+
+# A comment holds 128 bytes with the zero at its end (NFTNL_UDATA_COMMENT_MAXLEN of libnftnl).  Elements of a part:
+# with three mentions of up to 150 bytes each it stays below the 208 KiB that a socket may send at once
+# (net.core.wmem_default).
+PART = 400
+_IDENT = re.compile(r"[0-9A-Za-z._:/=-]{1,100}", re.ASCII)
+
+
+def render_nft(ruleset: Ruleset, ident: str, *, quota_used: int = 0) -> str:
+    """The whole table, in place of the one that is there: no packet meets neither or both.
+
+    ``ident`` (letters, digits and ``._:/=-``, at most 100) says whose table it is, ``Nft.present`` finds it again.
+    ``quota_used``: bytes of the quota that an earlier table of this namespace has counted.
+    Raises KernelError for an ident or a generation that the table cannot hold.
+    """
+    if not _IDENT.fullmatch(ident):
+        raise KernelError(f"no mark for a table: {ident!r}")
+    if not 0 < ruleset.generation <= GENERATION_LIMIT:
+        raise KernelError(f"no generation: {ruleset.generation}", hint=f"1 to {GENERATION_LIMIT}")
+    # `destroy table` needs kernel 6.3 and nft 1.0.7; adding first makes the deletion work where there is none.
+    lines = [f"add table {FAMILY} {TABLE}", f"delete table {FAMILY} {TABLE}", f"table {FAMILY} {TABLE} {{"]
+    lines += [f"\tcounter {name} {{ }}" for name in COUNTERS]
+    if ruleset.egress_quota is not None:
+        lines.append(f"\tquota {QUOTA} {{ over {ruleset.egress_quota} bytes used {quota_used} bytes }}")
+    sets = nft_sets(ruleset)
+    for nft_set in sets:
+        lines += _set_lines(nft_set)
+    for chain in nft_chains(ruleset, ident):
+        lines += _chain_lines(chain)
+    lines.append("}")
+    parts = ["\n".join(lines) + "\n"]
+    for nft_set in sets:
+        if nft_set.name in DESTINATIONS:
+            parts += [_element_lines("add", nft_set.name, some) for some in _cut(nft_set.elements)]
+    return "\n".join(parts)
+
+
+def render_elements(before: Ruleset, after: Ruleset) -> str:
+    """The text that turns the destinations of ``before`` into those of ``after``, empty when they need no change.
+
+    Lifetimes start anew, so repeating it with the same ruleset twice is how names are refreshed.  Only elements of
+    ``private`` and ``allowed`` change, and rules and flows are not touched: whatever becomes of the text, everything
+    else stays as closed as it was.
+    """
+    parts: List[str] = []
+    for old, new in zip(nft_sets(before), nft_sets(after)):
+        if new.name not in DESTINATIONS or new.name.startswith("former"):
+            continue
+        was = {element.key: element for element in old.elements}
+        will = {element.key: element for element in new.elements}
+        gone = [element for element in old.elements if element.key not in will]
+        fresh = [element for element in new.elements if element.lifetime is not None or was.get(element.key) != element]
+        # Deleting what has just run out fails the transaction, and adding what is there keeps its old lifetime, so each
+        # element is added, deleted and added.  (`destroy element` needs kernel 6.3, new timeouts in place 6.12.)  What
+        # goes has gone before anything comes that may overlap it.
+        for some in _cut(gone):
+            parts.append(_element_lines("add", new.name, some) + _element_lines("delete", new.name, _keys(some)))
+        for some in _cut(fresh):
+            add = _element_lines("add", new.name, some)
+            parts.append(add + _element_lines("delete", new.name, _keys(some)) + add)
+    return "\n".join(parts)
+
+
+def _cut(elements: Sequence[NftElement]) -> Iterator[Sequence[NftElement]]:
+    for start in range(0, len(elements), PART):
+        yield elements[start : start + PART]
+
+
+def _keys(elements: Iterable[NftElement]) -> List[NftElement]:
+    return [NftElement(element.key) for element in elements]
+
+
+def _element_lines(verb: str, name: str, elements: Iterable[NftElement]) -> str:
+    inner = "".join(f"\t{_element_text(element)},\n" for element in elements)
+    return f"{verb} element {FAMILY} {TABLE} {name} {{\n{inner}}}\n"
+
+
+def _element_text(element: NftElement) -> str:
+    return element.key if element.lifetime is None else f"{element.key} timeout {element.lifetime}s"
+
+
+def _set_lines(nft_set: NftSet) -> List[str]:
+    lines = [f"\tset {nft_set.name} {{", f"\t\ttype {nft_set.type}"]
+    if nft_set.dynamic:
+        lines.append(f"\t\tsize {DENIED_SIZE}")
+    if nft_set.flags:
+        lines.append(f"\t\tflags {','.join(nft_set.flags)}")
+    if nft_set.dynamic:
+        lines.append(f"\t\ttimeout {DENIED_TIMEOUT_SECONDS}s")
+    if nft_set.elements and nft_set.name not in DESTINATIONS:
+        lines.append("\t\telements = {")
+        lines += [f"\t\t\t{_element_text(element)}," for element in nft_set.elements]
+        lines.append("\t\t}")
+    return [*lines, "\t}"]
+
+
+def _chain_lines(chain: NftChain) -> List[str]:
+    lines = [f"\tchain {chain.name} {{"]
+    if chain.hook:
+        lines.append(f"\t\ttype filter hook {chain.hook} priority filter; policy drop;")
+    for rule in chain.rules:
+        parts = (rule.matches, rule.verdict, f'comment "{rule.comment}"')
+        lines.append("\t\t" + " ".join(part for part in parts if part))
+    return [*lines, "\t}"]
+
+
