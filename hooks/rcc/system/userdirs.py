@@ -1,31 +1,14 @@
 """Where rcc keeps what it knows while containers run, for root and for a rootless user alike.
 
-A hook of a rootless Podman is uid 0 of the user's own user namespace and has no usable environment (Podman passes none to
-precreate and poststop), so the user is found by the namespace's uid map, never by HOME or XDG_RUNTIME_DIR.
+A hook of a rootless Podman is uid 0 of the user's own user namespace and has no usable environment (Podman passes none
+to precreate and poststop), so the user is found by the namespace's uid map, never by HOME or XDG_RUNTIME_DIR.
 """
 
 import os
 import stat
 
 from rcc.core.errors import RccError
-
-FULL_MAP = 4294967295  # length of the identity map of the initial user namespace (user_namespaces(7))
-
-
-def owner_uid(uid_map: "str | None" = None) -> int:
-    """The uid, as the host sees it, of the user whom this process works for.
-
-    ``uid_map`` is the text of /proc/self/uid_map (user_namespaces(7)); read from there when None.
-    """
-    if uid_map is None:
-        with open("/proc/self/uid_map", encoding="ascii") as stream:
-            uid_map = stream.read()
-    uid = os.getuid()
-    for line in uid_map.splitlines():
-        inside, outside, length = (int(word) for word in line.split())
-        if inside <= uid < inside + length:
-            return uid if length == FULL_MAP else outside + uid - inside
-    return uid
+from rcc.system.owner import owner_uid
 
 
 def state_root(uid: "int | None" = None, prefix: str = "/") -> str:
@@ -59,13 +42,3 @@ def own_directory(path: str) -> str:
             where=path,
         )
     return path
-
-
-def home_of(uid: int) -> "str | None":
-    """The home folder of ``uid`` by the password database, None for a user without one."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_dir or None
-    except KeyError:
-        return None
