@@ -1,0 +1,73 @@
+"""What a policy meets on this host at this moment: names looked up, the host's addresses, the container's resolvers."""
+
+from ipaddress import ip_address
+from typing import Iterable, Tuple, Union
+
+from rcc.core.compile import Facts
+from rcc.core.errors import KernelError
+from rcc.core.names import Answers
+from rcc.core.policy import HostRule, Policy
+from rcc.core.resolv_conf import TEXT_LIMIT, parse_hosts, parse_resolv_conf
+from rcc.core.special import Address
+from rcc.core.trusted_resolvers import trusted_resolvers
+from rcc.system.addresses import own_addresses
+from rcc.system.gateways import default_gateways
+from rcc.system.netns import inside
+from rcc.system.state import Record, Settled
+
+RESOLV_CONF = "/etc/resolv.conf"
+
+
+def names_of(policy: Policy) -> Tuple[str, ...]:
+    """The names that have to be looked up; wildcards are not known before somebody asks for them."""
+    return tuple(sorted({rule.name for rule in policy.egress if isinstance(rule, HostRule) and not rule.wildcard}))
+
+
+def facts_of(container: Union[Settled, Record], answers: Answers, path: str) -> Facts:
+    """The facts for a container whose network namespace is at ``path``.  Raises KernelError."""
+    return Facts(
+        answers=tuple((answer.name, tuple(_pairs(answer.addresses))) for answer in answers),
+        host_addresses=own_addresses(),
+        resolvers=trusted_resolvers(
+            parse_resolv_conf(_text(container.resolv_conf)),
+            hosts_own=parse_resolv_conf(_text(RESOLV_CONF)),
+            asked_for=_addresses(container.dns_servers),
+            gateways=inside(path, default_gateways),
+        ),
+        published=container.published,
+        hosts_file=parse_hosts(_text(container.hosts)),
+    )
+
+
+def record_facts(record: Record, answers: Answers) -> Facts:
+    """The facts for a namespace on record, as the agent asks for them."""
+    return facts_of(record, answers, record.path)
+
+
+def _pairs(addresses: Iterable[Tuple[str, int]]) -> "Iterable[Tuple[Address, int]]":
+    for text, seconds in addresses:
+        yield ip_address(text), seconds
+
+
+def _addresses(texts: Iterable[str]) -> "Iterable[Address]":
+    for text in texts:
+        try:
+            yield ip_address(text.partition("%")[0])
+        except ValueError:
+            continue
+
+
+def _text(path: str) -> str:
+    """The text of a file that may be missing; a container's own file is never followed out of its folder."""
+    import os
+
+    if not path:
+        return ""
+    try:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if path == RESOLV_CONF else os.O_NOFOLLOW)
+        with open(os.open(path, flags), encoding="utf-8", errors="replace") as stream:
+            return stream.read(TEXT_LIMIT)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise KernelError(f"cannot read: {error.strerror}", where=path) from error

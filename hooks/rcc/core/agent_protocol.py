@@ -1,0 +1,166 @@
+"""What the hook and the agent say to each other: a JSON object a line, over a Unix stream socket.
+
+    {"v": 1, "op": "resolve", "names": ["api.example.com"], "seconds": 3.0}
+    {"v": 1, "ok": true, "answers": [["api.example.com", [["203.0.113.7", 300]], ""]]}
+    {"v": 1, "ok": false, "error": "one line of cause", "hint": "one line of remedy"}
+
+A line has at most REQUEST_LIMIT or REPLY_LIMIT bytes with its line feed.  Unknown members are ignored, so that later
+versions can add some; a change of meaning raises VERSION, and each side refuses lines of another, but for ``stop``: an
+agent of an older or newer rcc can always be replaced.
+Everything here is pure and its import cheap: the hook uses it before a container starts.
+"""
+
+import json
+from ipaddress import ip_address
+from typing import Any, Dict, NamedTuple, Tuple
+
+from rcc.core.errors import AgentError
+from rcc.core.names import Answer, Answers
+
+VERSION = 1
+REQUEST_LIMIT = 1 << 20  # bytes: NAMES_LIMIT names of 253 characters just fit
+REPLY_LIMIT = 16 << 20  # bytes: far more than NAMES_LIMIT names with a common number of addresses
+NAMES_LIMIT = 4000
+NAME_LIMIT = 253  # characters (RFC 1035 section 2.3.4)
+SECONDS_LIMIT = 60.0
+OPS = ("ping", "resolve", "rescan", "stop")
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+class Request(NamedTuple):
+    """``op`` of OPS; ``names`` and ``seconds`` belong to ``resolve``."""
+
+    op: str
+    names: Tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Pong(NamedTuple):
+    """Who answers: the agent's process, the inode of its user namespace, and what it has in hand."""
+
+    version: str
+    pid: int
+    user_namespace: int
+    records: int
+    cached: int
+
+
+def render_request(request: Request) -> bytes:
+    """A request as a line.  Raises AgentError when it is longer than the agent would read."""
+    data: Dict[str, Any] = {"v": VERSION, "op": request.op}
+    if request.op == "resolve":
+        data["names"] = request.names
+        data["seconds"] = request.seconds
+    return _line(data, REQUEST_LIMIT)
+
+
+def parse_request(line: bytes) -> Request:
+    """The request that a line stands for.  Raises AgentError for everything else; the message may go to the peer."""
+    data = _object(line, REQUEST_LIMIT, always="stop")
+    op = data.get("op")
+    if not isinstance(op, str) or op not in OPS:
+        raise AgentError("the agent knows no such request")
+    if op != "resolve":
+        return Request(op)
+    names, seconds = data.get("names"), data.get("seconds")
+    if not isinstance(names, list) or len(names) > NAMES_LIMIT or not all(_is_name(name) for name in names):
+        raise AgentError(f"names must be a list of at most {NAMES_LIMIT} host names in lower case")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= SECONDS_LIMIT:
+        raise AgentError(f"seconds must be a number up to {SECONDS_LIMIT:g}")
+    return Request(op, tuple(names), float(seconds))
+
+
+def render_ok() -> bytes:
+    """The reply to ``rescan`` and ``stop``."""
+    return _line({"v": VERSION, "ok": True}, REPLY_LIMIT)
+
+
+def render_pong(pong: Pong) -> bytes:
+    """The reply to ``ping``."""
+    return _line({"v": VERSION, "ok": True, **pong._asdict()}, REPLY_LIMIT)
+
+
+def render_answers(answers: Answers) -> bytes:
+    """The reply to ``resolve``."""
+    return _line({"v": VERSION, "ok": True, "answers": answers}, REPLY_LIMIT)
+
+
+def render_error(error: AgentError) -> bytes:
+    """The reply to a request that could not be served."""
+    return _line({"v": VERSION, "ok": False, "error": error.message, "hint": error.hint}, REPLY_LIMIT)
+
+
+def parse_ok(line: bytes) -> None:
+    """Raises AgentError when the reply is no success."""
+    _success(line)
+
+
+def parse_pong(line: bytes) -> Pong:
+    """The reply to ``ping``.  Raises AgentError for an error reply and for what is no reply."""
+    data = _success(line)
+    try:
+        pong = Pong(*(data[field] for field in Pong._fields))
+    except KeyError as error:
+        raise _not_a_reply() from error
+    if not isinstance(pong.version, str) or any(type(value) is not int for value in pong[1:]):
+        raise _not_a_reply()
+    return pong
+
+
+def parse_answers(line: bytes) -> Answers:
+    """The reply to ``resolve``.  Raises AgentError for an error reply and for what is no reply."""
+    try:
+        return tuple(_parse_answer(*item) for item in _success(line)["answers"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_a_reply() from error
+
+
+def _parse_answer(name: Any, addresses: Any, error: Any) -> Answer:
+    if not isinstance(name, str) or not isinstance(error, str):
+        raise TypeError
+    pairs = []
+    for address, seconds in addresses:
+        if not isinstance(address, str) or type(seconds) is not int or seconds < 0:
+            raise TypeError
+        ip_address(address)
+        pairs.append((address, seconds))
+    return Answer(name, tuple(pairs), error)
+
+
+def _line(data: Dict[str, Any], limit: int) -> bytes:
+    line = json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
+    if len(line) > limit:
+        raise AgentError(f"a message of {len(line)} bytes, more than the agent's protocol allows")
+    return line
+
+
+def _object(line: bytes, limit: int, always: str = "") -> Dict[str, Any]:
+    if len(line) > limit or not line.endswith(b"\n"):
+        raise AgentError("not a whole line of the agent's protocol")
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise AgentError("not JSON") from error
+    if not isinstance(data, dict):
+        raise AgentError("not a JSON object")
+    if data.get("v") != VERSION and (not always or data.get("op") != always):
+        raise AgentError(
+            f"this side speaks version {VERSION} of the agent's protocol, the other another",
+            hint="stop the agent of the older rcc: rcc-agent --stop",
+        )
+    return data
+
+
+def _success(line: bytes) -> Dict[str, Any]:
+    data = _object(line, REPLY_LIMIT)
+    if data.get("ok") is not True:
+        raise AgentError(str(data.get("error", "unknown error")), hint=str(data.get("hint", "")))
+    return data
+
+
+def _not_a_reply() -> AgentError:
+    return AgentError("the agent's reply makes no sense")
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and _NAME_CHARACTERS.issuperset(name)
