@@ -14,7 +14,8 @@ PROFILES = {
     "default": "version: 1\negress:\n  - host: {NAME}\n    ports: [80, 443, 7000, 7000/udp]\n",
     "narrow": "version: 1\negress:\n  - host: {NAME}\n    ports: [443]\n",
     "closed": "version: 1\negress: []\n",
-    "ip": "version: 1\negress:\n  - cidr: {OTHER_IP4}/32\n    ports: [7000, 7000/udp]\n  - cidr: {OTHER_IP6}/128\n    ports: [7000]\n",
+    "ip": "version: 1\negress:\n  - cidr: {OTHER_IP4}/32\n    ports: [7000, 7000/udp]\n"
+    "  - cidr: {OTHER_IP6}/128\n    ports: [7000]\n",
     "lan": "version: 1\negress:\n  - cidr: {LAN_IP4}/32\n    ports: [7000/udp]\n    private: true\n",
     "web": "version: 1\nextends: default\ningress: published\n",
     "public": "version: 1\negress:\n  - internet: true\n",

@@ -29,7 +29,9 @@ def test_an_address_that_changes_is_followed_and_the_old_one_expires(rootful: An
     one, two = lab.env["RCC_LAB_NAME_IP4"], lab.env["RCC_LAB_OTHER_IP4"]
     lab.run(f"printf 'moving.example 1 A {one}\\n' >> $RCC_LAB_ZONE")
     write_profile(
-        lab, "moving", "version: 1\negress:\n  - host: moving.example\n    ports: [7000/udp]\ndns: {mode: static, refresh: 2s}\n"
+        lab,
+        "moving",
+        "version: 1\negress:\n  - host: moving.example\n    ports: [7000/udp]\ndns: {mode: static, refresh: 2s}\n",
     )
     code, _, err = lab.run("podman run -d --name mover --label rcc=moving $RCC_LAB_IMAGE sleep 300", timeout=60)
     assert code == 0, err
@@ -48,7 +50,8 @@ def test_a_dead_and_a_doubled_name_stop_nothing_and_open_nothing(rootful: Any) -
         lab,
         "dead",
         "version: 1\negress:\n  - host: nowhere.example\n    ports: [7000/udp]\n"
-        f"  - host: {lab.env['RCC_LAB_NAME']}\n    ports: [7000/udp]\n  - host: {lab.env['RCC_LAB_NAME'].upper()}.\n    ports: [7000/udp]\n",
+        f"  - host: {lab.env['RCC_LAB_NAME']}\n    ports: [7000/udp]\n"
+        f"  - host: {lab.env['RCC_LAB_NAME'].upper()}.\n    ports: [7000/udp]\n",
     )
     code, _, err = lab.run("podman run -d --name patient --label rcc=dead $RCC_LAB_IMAGE sleep 300", timeout=60)
     assert code == 0, err
@@ -62,9 +65,13 @@ def test_a_name_that_answers_with_a_private_address_opens_nothing(rootful: Any) 
     lab.run(f"printf 'rebind.example 60 A {lan}\\n' >> $RCC_LAB_ZONE")
     for private, wanted in (("false", False), ("true", True)):
         write_profile(
-            lab, "rebind", f"version: 1\negress:\n  - host: rebind.example\n    ports: [7000/udp]\n    private: {private}\n"
+            lab,
+            "rebind",
+            f"version: 1\negress:\n  - host: rebind.example\n    ports: [7000/udp]\n    private: {private}\n",
         )
-        code, _, err = lab.run(f"podman run -d --name rebind{private} --label rcc=rebind $RCC_LAB_IMAGE sleep 300", timeout=60)
+        code, _, err = lab.run(
+            f"podman run -d --name rebind{private} --label rcc=rebind $RCC_LAB_IMAGE sleep 300", timeout=60
+        )
         assert code == 0, err
         assert reaches(lab, f"rebind{private}", lan) is wanted
 

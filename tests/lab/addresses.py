@@ -1,4 +1,6 @@
-"""The lab's addresses and names: public-looking where the internet is, because rcc closes special ranges by themselves."""
+"""The lab's addresses and names: public-looking where the internet is, because rcc closes special ranges by
+themselves.
+"""
 
 from typing import Dict, NamedTuple, Tuple
 

@@ -20,7 +20,7 @@ import dns.rrset
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-import ready  # noqa: E402
+import ready
 
 Zone = Dict[Tuple[dns.name.Name, str], List[Tuple[int, str]]]
 CHAIN = 8
@@ -53,7 +53,9 @@ def respond(zone: Zone, wire: bytes, limit: int) -> bytes:
         low = dns.name.from_text(name.to_text().lower())
         records = zone.get((low, kind))
         if records:
-            response.answer.append(dns.rrset.from_text(name, records[0][0], "IN", kind, *(value for _, value in records)))
+            response.answer.append(
+                dns.rrset.from_text(name, records[0][0], "IN", kind, *(value for _, value in records))
+            )
             break
         alias = zone.get((low, "CNAME"))
         if not alias:

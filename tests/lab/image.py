@@ -9,8 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import Iterator
 from contextlib import contextmanager
+from typing import Iterator
 
 import addresses
 
@@ -18,12 +18,16 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.environ.get("RCC_LAB_CACHE") or os.path.join(TOP, ".cache", "lab")
 NAME = "localhost/rcc-lab:1"
-INCLUDE = "python3-minimal,curl,iproute2,bind9-dnsutils"
+INCLUDE = "python3,curl,iproute2,bind9-dnsutils"
 TRIM = (
     "rm -rf $1/usr/share/doc $1/usr/share/man $1/usr/share/locale $1/usr/share/perl* $1/var/lib/apt $1/var/cache"
     " $1/var/lib/dpkg/info $1/usr/share/zoneinfo $1/usr/share/i18n"
 )
-RECIPE = "\n".join((NAME, INCLUDE, TRIM, addresses.USER, str(addresses.UID), str(addresses.SUBIDS), "store 1"))
+# What a base image usually says; `podman kube play` gives a container no PATH of its own.
+CHANGES = ("--change=ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", '--change=CMD ["sh"]')
+RECIPE = "\n".join(
+    (NAME, INCLUDE, TRIM, *CHANGES, addresses.USER, str(addresses.UID), str(addresses.SUBIDS), "store 1")
+)
 
 
 def store(rootless: bool) -> str:
@@ -55,7 +59,15 @@ def _debootstrap(tar: str) -> None:
     if shutil.which("mmdebstrap") is None:
         sys.exit("lab: missing: apt-get install mmdebstrap")
     beside = os.path.join(os.path.dirname(tar), "new.tar")
-    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={INCLUDE}", f"--customize-hook={TRIM}", "bookworm", beside]
+    words = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--include={INCLUDE}",
+        f"--customize-hook={TRIM}",
+        "bookworm",
+        beside,
+    ]
     subprocess.run(words, check=True, stdout=sys.stderr)
     os.rename(beside, tar)
 
@@ -68,8 +80,8 @@ def _fill(tar: str, name: str, rootless: bool) -> None:
     folder = outer.tempfile.mkdtemp(prefix="rcc-lab-")
     try:
         with open(tar, "rb") as stream:
-            command = ["podman", "import", "-q", "-", NAME]
-            status = outer.run(folder, "", rootless, command, stdin=stream.fileno(), keep=name)
+            command = ["podman", "import", "-q", *CHANGES, "-", NAME]
+            status = outer.run(folder, "", rootless, command, fill=stream, keep=name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if status:

@@ -10,8 +10,8 @@ from typing import Dict, List
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-import addresses  # noqa: E402
-from addresses import LAN, LINKS, METADATA, NAME, OTHER, RESOLVER, SERVERS, SUBIDS, UID, USER  # noqa: E402
+import addresses
+from addresses import LAN, LINKS, NAME, OTHER, RESOLVER, SERVERS, SUBIDS, UID, USER
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 IMAGE = "localhost/rcc-lab:1"
@@ -121,7 +121,11 @@ def links() -> None:
     for side, (near4, far4, near6, far6) in LINKS.items():
         sh("ip", "netns", "add", side)
         sh("ip", "link", "add", side, "type", "veth", "peer", "name", "host", "netns", side)
-        for words in (f"addr add {near4}/24 dev {side}", f"addr add {near6}/64 dev {side} nodad", f"link set {side} up"):
+        for words in (
+            f"addr add {near4}/24 dev {side}",
+            f"addr add {near6}/64 dev {side} nodad",
+            f"link set {side} up",
+        ):
             sh("ip", *words.split())
         for words in (
             "link set lo up", f"addr add {far4}/24 dev host", f"addr add {far6}/64 dev host nodad", "link set host up",
@@ -131,7 +135,17 @@ def links() -> None:
         for server in (*SERVERS, RESOLVER):
             if server.side == side:
                 sh("ip", "-n", side, "addr", "add", f"{server.ip4}/32", "dev", "lo" if side == "internet" else "host")
-                sh("ip", "-n", side, "addr", "add", f"{server.ip6}/128", "dev", "lo" if side == "internet" else "host", "nodad")
+                sh(
+                    "ip",
+                    "-n",
+                    side,
+                    "addr",
+                    "add",
+                    f"{server.ip6}/128",
+                    "dev",
+                    "lo" if side == "internet" else "host",
+                    "nodad",
+                )
     sh("ip", "route", "add", "default", "via", LINKS["internet"][1])
     sh("ip", "route", "add", "default", "via", LINKS["internet"][3])
     for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
@@ -168,7 +182,15 @@ def servers(record: str, zone: str) -> None:
 
 def _start(side: str, program: str, words: List[str], ready: int) -> None:
     os.set_inheritable(ready, True)
-    command = ["nsenter", f"--net=/run/netns/{side}", "/usr/bin/python3", "-I", os.path.join(HERE, program), str(ready), *words]
+    command = [
+        "nsenter",
+        f"--net=/run/netns/{side}",
+        "/usr/bin/python3",
+        "-I",
+        os.path.join(HERE, program),
+        str(ready),
+        *words,
+    ]
     subprocess.Popen(command, close_fds=False, stdin=subprocess.DEVNULL, start_new_session=True)
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import List, NamedTuple, Optional
+from typing import IO, List, NamedTuple, Optional
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -17,6 +17,7 @@ NEEDED = {  # command: Debian package
     "nft": "nftables",
     "nsenter": "util-linux",
     "newuidmap": "uidmap",
+    "catatonit": "catatonit",
     "openssl": "openssl",
     "make": "make",
 }
@@ -85,13 +86,19 @@ def stage(folder: str) -> None:
     subprocess.run(words, check=True, stdout=sys.stderr, env=environment)
 
 
-def run(folder: str, store: str, rootless: bool, command: List[str], stdin: Optional[int] = None, keep: str = "") -> int:
-    """Enter namespaces of its own; when the first process in there ends, the kernel ends all others."""
+def run(
+    folder: str, store: str, rootless: bool, command: List[str], fill: Optional[IO[bytes]] = None, keep: str = ""
+) -> int:
+    """Enter namespaces of its own; when the first process in there ends, the kernel ends all others.
+
+    With ``fill`` as standard input the command fills a store, which is kept as ``keep``.
+    """
     inner = [
-        "unshare", "--mount", "--propagation", "private", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-        "/usr/bin/python3", "-I", os.path.join(HERE, "inner.py"), folder, store, "rootless" if rootless else "rootful", keep, *command,
+        "unshare", "--mount", "--propagation", "private", "--net", "--ipc", "--pid", "--fork", "--kill-child",
+        "--mount-proc", "/usr/bin/python3", "-I", os.path.join(HERE, "inner.py"),
+        folder, store, "rootless" if rootless else "rootful", keep, *command,
     ]  # fmt: skip
-    process = subprocess.Popen(inner, stdin=stdin)
+    process = subprocess.Popen(inner, stdin=fill, stdout=sys.stderr if fill else None)
 
     def end(_number: int, _frame: object) -> None:
         process.terminate()

@@ -14,7 +14,7 @@ from typing import Any, Dict
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-import ready  # noqa: E402
+import ready
 
 ETH_P_ALL = 3  # linux/if_ether.h
 PACKET_OUTGOING = 4  # linux/if_packet.h
@@ -30,10 +30,16 @@ def describe(frame: bytes) -> Dict[str, Any]:
     found: Dict[str, Any] = {"ethertype": f"{kind:#06x}", "length": len(frame)}
     if kind == 0x0800 and len(frame) >= 34:
         header = (frame[14] & 15) * 4
-        found.update(source=socket.inet_ntop(socket.AF_INET, frame[26:30]), destination=socket.inet_ntop(socket.AF_INET, frame[30:34]))
+        found.update(
+            source=socket.inet_ntop(socket.AF_INET, frame[26:30]),
+            destination=socket.inet_ntop(socket.AF_INET, frame[30:34]),
+        )
         protocol, rest = frame[23], frame[14 + header :]
     elif kind == 0x86DD and len(frame) >= 54:
-        found.update(source=socket.inet_ntop(socket.AF_INET6, frame[22:38]), destination=socket.inet_ntop(socket.AF_INET6, frame[38:54]))
+        found.update(
+            source=socket.inet_ntop(socket.AF_INET6, frame[22:38]),
+            destination=socket.inet_ntop(socket.AF_INET6, frame[38:54]),
+        )
         protocol, rest = frame[20], frame[54:]
         while protocol in EXTENSIONS and len(rest) >= 8:
             protocol, rest = rest[0], rest[(rest[1] + 1) * 8 :]

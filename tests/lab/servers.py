@@ -1,6 +1,6 @@
 """The far sides' servers: HTTP on 80, TLS on 443, TCP and UDP echo on 7000, on every address of a side.
 
-    servers.py READY SIDE CERTIFICATE
+servers.py READY SIDE CERTIFICATE
 """
 
 import asyncio
@@ -10,14 +10,14 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-import ready  # noqa: E402
-from addresses import SERVERS  # noqa: E402
+import ready
+from addresses import SERVERS
 
 
 def web(name: str) -> "asyncio.Protocol":
     """A server of one page that says whose it is."""
     body = f"this is {name}\n".encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
 
     class Web(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

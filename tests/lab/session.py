@@ -1,8 +1,8 @@
 """One lab for many commands: entering takes seconds, a test wants milliseconds.
 
-    with Lab() as lab:
-        code, out, err = lab.run("podman run --rm $RCC_LAB_IMAGE true")
-        lab.record("token")      # frames whose payload has the token
+with Lab() as lab:
+    code, out, err = lab.run("podman run --rm $RCC_LAB_IMAGE true")
+    lab.record("token")      # frames whose payload has the token
 """
 
 import json
@@ -26,7 +26,9 @@ for line in sys.stdin:
             data = stream.read()
         print(json.dumps({"data": data.decode("utf-8", "replace"), "end": request["offset"] + len(data)}), flush=True)
         continue
-    process = subprocess.Popen(request["command"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        request["command"], stdin=-3, stdout=-1, stderr=-1, start_new_session=True  # DEVNULL, PIPE, PIPE
+    )
     try:
         out, err = process.communicate(timeout=request["timeout"])
         code = process.returncode
@@ -34,7 +36,8 @@ for line in sys.stdin:
         os.killpg(process.pid, 9)
         out, err = process.communicate()
         code, err = 124, err + b"\nlab: timed out"
-    print(json.dumps({"code": code, "out": out.decode("utf-8", "replace"), "err": err.decode("utf-8", "replace")}), flush=True)
+    answer = {"code": code, "out": out.decode("utf-8", "replace"), "err": err.decode("utf-8", "replace")}
+    print(json.dumps(answer), flush=True)
 """
 
 

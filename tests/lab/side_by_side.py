@@ -17,7 +17,7 @@ def probes() -> List[Tuple[str, str]]:
     """What is tried: words for the reader, and the command that a container runs."""
     return [
         (f"https://{LAB['NAME']}  (the policy allows it)", f"{CURL} https://{LAB['NAME']}/"),
-        (f"the same over IPv6", f"{CURL} -6 https://{LAB['NAME']}/"),
+        ("the same over IPv6", f"{CURL} -6 https://{LAB['NAME']}/"),
         (f"https://{LAB['OTHER']}", f"{CURL} https://{LAB['OTHER']}/"),
         (f"[{LAB['OTHER_IP6']}] over IPv6", f"{CURL} 'https://[{LAB['OTHER_IP6']}]/'"),
         (f"the LAN, {LAB['LAN_IP4']}", f"{CURL} http://{LAB['LAN_IP4']}/"),

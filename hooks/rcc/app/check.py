@@ -14,7 +14,7 @@ from rcc.core.report import Note, nearest
 from rcc.core.settings_yaml import is_settings, read_settings
 from rcc.core.sources import PRESET, PROFILE, SETTINGS, Source, Sources
 from rcc.system.configfiles import read_file, read_sources
-from rcc.system.userdirs import home_of, owner_uid
+from rcc.system.owner import home_of, owner_uid
 
 # Names for a profile made up to check a preset by, and for a file whose own name is no profile's.
 _PROBE = "rcc-check-probe"

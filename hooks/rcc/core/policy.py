@@ -1,8 +1,8 @@
 """The policy as data: what a labelled container may reach, after all layers are merged.
 
-These are values only: ``policy_yaml`` reads them from text, ``layers`` merges and locks them, ``compile`` turns them into a
-``Ruleset``.  NamedTuples, not dataclasses: importing ``dataclasses`` costs a container start 7 ms, ``typing`` 3 ms
-(``make bench`` prints both).
+These are values only: ``policy_yaml`` reads them from text, ``layers`` merges and locks them, ``compile`` turns them
+into a ``Ruleset``.  NamedTuples, not dataclasses: importing ``dataclasses`` costs a container start 7 ms, ``typing`` 3
+ms (``make bench`` prints both).
 """
 
 from ipaddress import IPv4Network, IPv6Network

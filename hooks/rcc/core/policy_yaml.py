@@ -41,7 +41,7 @@ TARGETS = ("host", "cidr", "peers", "internet")
 EGRESS_KEYS = (*TARGETS, "ports", "private")
 
 MEMORY_FLOOR = 6 << 20  # less than this Podman itself refuses (podman-run(1), --memory)
-REFRESH = (10, 86400)  # seconds
+REFRESH = (1, 86400)  # seconds
 
 
 class Name(NamedTuple):

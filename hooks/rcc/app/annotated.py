@@ -1,0 +1,120 @@
+"""prestart of a container with the annotation ``rcc``, from oci-hooks.d/rcc.json: CRI-O, the NRI hook injector, Podman.
+
+The spec is written and cannot be hardened any more, so what precreate would have dropped is refused here.  Where
+precreate has seen the container, its own hooks do the work and this one only makes sure.
+"""
+
+import os
+from typing import Any, Dict, Tuple
+
+from rcc.app.admit import run_of, settle_policy
+from rcc.app.ask import joins_unlabelled, request_of
+from rcc.app.isolate import isolate
+from rcc.app.policies import Policies
+from rcc.app.select import select
+from rcc.core import admission
+from rcc.core.errors import Refused, SpecError
+from rcc.core.oci import State as OciState
+from rcc.core.oci import annotations, container_ref, hosts, resolv_conf
+from rcc.core.request import KEY, Asked, Request, decide
+from rcc.system.fast_json import loads
+from rcc.system.netns import inode_of, inside
+from rcc.system.nft import Nft
+from rcc.system.state import Member, Settled, State
+from rcc.system.userdirs import state_root
+
+SPEC_LIMIT = 64 << 20  # bytes
+
+
+def isolate_annotated(container: OciState) -> None:
+    """Isolate the namespace of ``container`` by its annotation.  Raises RccError for one that may not start."""
+    data = _read(os.path.join(container.bundle, "config.json"))
+    spec = _spec(data)
+    state = State(state_root())
+    path = f"/proc/{container.pid}/ns/net"
+    run = run_of(spec, "poststop")
+    if run:
+        if not run_of(spec, "createRuntime"):
+            _make_sure(state, run, path)
+        return
+    policies = Policies(state)
+    request, config, bare = _request(data, spec, container, policies)
+    if not request.profile:
+        return
+    admission.settle_netns(spec, config)
+    if inode_of(path) == inode_of("/proc/self/ns/net"):
+        raise Refused(
+            "the container uses the host's own network, which rcc never touches", hint="leave hostNetwork out"
+        )
+    admission.refuse_undoing(spec, config)
+    admission.refuse_pasta_ports(config)
+    held = admission.has_capabilities(spec, admission.DROPPED)
+    if held:
+        words = " ".join(f"--cap-drop={name[4:]}" for name in held)
+        raise Refused(f"the container has {', '.join(held)}, and no precreate hook to drop it", hint=words)
+    policy, notes = settle_policy(request, policies)
+    if policy.image.allow or policy.image.require_digest:
+        name = annotations(spec).get("io.kubernetes.cri-o.ImageName", "")
+        known = tuple(str(config.get(key) or "") for key in ("RawImageName", "rootfsImageName"))
+        admission.check_image(policy.image, known if config else (name,))
+    settled = Settled(
+        member=Member(container.id, str(config.get("name") or ""), container.id),
+        policy=policy,
+        source=request.source,
+        notes=(*request.notes, *notes),
+        published=admission.published_ports(config, policy),
+        resolv_conf=resolv_conf(spec),
+        hosts=hosts(spec),
+        dns_servers=tuple(str(server) for server in config.get("dnsServer") or ()),
+    )
+    isolate(state, settled, path, bare=bare)
+
+
+def _request(
+    data: bytes, spec: Dict[str, Any], container: OciState, policies: Policies
+) -> "Tuple[Request, Dict[str, Any], bool]":
+    """Who asks for what, Podman's ContainerConfig (empty for other engines), and whether the namespace is an unlabelled
+    one's.
+    """
+    settings = policies.settings()
+    # An image that calls itself CRI-O's (Podman to 4.5.0 copies annotations) is isolated all the same, by its spec alone.
+    other_engine = annotations(spec).get("io.container.manager") == "cri-o"
+    if not other_engine and container_ref(spec, container.bundle).libpod:
+        selection = select(data, container.bundle)
+        if selection is None:
+            return Request("", "nobody"), {}, False
+        request = request_of(
+            selection, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked
+        )
+        return request, selection.config, joins_unlabelled(selection)
+    asked = Asked(annotation=annotations(spec).get(KEY, container.annotations.get(KEY)), image_known=True)
+    request = decide(asked, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked)
+    return request, {}, False
+
+
+def _make_sure(state: State, run: str, path: str) -> None:
+    """precreate has isolated this very start: its table must be where the container is going to be."""
+    record = state.record(inode_of(path))
+    present = inside(path, lambda: Nft().present())
+    if record is None or present != record.ident or all(member.run != run for member in record.members):
+        raise Refused(
+            "precreate isolated another network namespace than the container's", hint="start the container again"
+        )
+
+
+def _spec(data: bytes) -> Dict[str, Any]:
+    try:
+        spec = loads(data)
+    except ValueError as error:
+        raise SpecError(f"the container's config.json is no JSON: {error}") from error
+    if not isinstance(spec, dict):
+        raise SpecError("the container's config.json is no JSON object")
+    return spec
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(SPEC_LIMIT)
+    except OSError as error:
+        raise SpecError(f"the container's spec cannot be read: {error.strerror}", where=path) from error

@@ -1,0 +1,63 @@
+"""The end of a container: forget it; the rules go with the namespace, or with the last labelled container in a shared
+one.
+"""
+
+from typing import Optional
+
+from rcc.core.errors import KernelError
+from rcc.system.state import Record, State
+
+
+def release(state: State, *, run: str = "", container: str = "") -> None:
+    """Forget one start (``run``) of a container; without a run every start of ``container`` whose namespace is gone.
+
+    Podman restarts a container by making the new namespace first and running the old poststop hook later, so only the
+    run's own token says which start has ended.
+    """
+    if run:
+        state.drop_settled(run)
+    with state:
+        for record in list(state.records()):
+            if run:
+                left = tuple(member for member in record.members if member.run != run)
+            elif _alive(record):
+                continue
+            else:
+                left = tuple(member for member in record.members if member.container != container)
+            if left == record.members:
+                continue
+            if left:
+                state.write_record(record._replace(members=left))
+                continue
+            if record.bare and _alive(record):
+                _open_again(record)
+            state.remove_record(record.netns)
+
+
+def _alive(record: Record) -> bool:
+    return _inode(record.path) == record.netns
+
+
+def _inode(path: str) -> Optional[int]:
+    import os
+
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+def _open_again(record: Record) -> None:
+    """An unlabelled container had the namespace to begin with, and the last labelled one has left it."""
+    from rcc.system.netns import inside
+    from rcc.system.nft import Nft
+
+    def remove() -> None:
+        nft = Nft()
+        if nft.present() == record.ident:
+            nft.remove()
+
+    try:
+        inside(record.path, remove)
+    except KernelError:
+        return  # it ended meanwhile; while it lives it stays closed

@@ -1,0 +1,178 @@
+"""Whole `podman run`s, one variant after the other in each round, so that a machine that slows down slows all of them.
+
+Prints medians in milliseconds and what rcc adds as ratios within this run: only those mean anything on another machine.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Callable, Dict, List, Sequence, Tuple
+
+STARTS = int(os.environ.get("STARTS", "12"))
+IMAGE = os.environ["RCC_LAB_IMAGE"]
+TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+PEER = os.path.join(TOP, ".cache", "bench", "terok", "bin", "terok-shield")
+FLOOR = "import os; d=b''.join(iter(lambda: os.read(0, 1 << 20), b'')); os.write(1, d)"
+POLICY = "version: 1\negress:\n" + f"  - host: {os.environ['RCC_LAB_NAME']}\n"
+HOOK_MODULES = (
+    "pass",
+    "import _json",
+    "import _sqlite3",
+    "import json",
+    "import typing",
+    "import dataclasses",
+    "import rcc.hook, rcc.app.select",
+    "import rcc.hook, rcc.app.select, rcc.app.admit",
+    "import rcc.hook, rcc.app.select, rcc.app.admit, rcc.app.isolate",
+    "import rcc.hook, rcc.app.stages, rcc.app.release",
+    "import yaml",
+)
+
+
+def seconds(command: Sequence[str]) -> float:
+    """Wall time of one command that must succeed."""
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    took = time.monotonic() - began
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}:\n{done.stderr}")
+    return took
+
+
+def rounds(variants: Dict[str, Callable[[], float]], count: int) -> Dict[str, List[float]]:
+    """``count`` measurements of each variant in milliseconds, interleaved, after one that does not count."""
+    found: Dict[str, List[float]] = {name: [] for name in variants}
+    for turn in range(count + 1):
+        for name, measure in variants.items():
+            took = measure() * 1000
+            if turn:
+                found[name].append(took)
+    return found
+
+
+def hooks_directory(name: str, code: str) -> str:
+    """A hooks directory with one precreate hook that runs ``code`` in `python3 -IS`; without code an empty one."""
+    folder = tempfile.mkdtemp(prefix=f"bench-{name}-")
+    if code:
+        hook = {
+            "version": "1.0.0",
+            "hook": {"path": "/usr/bin/python3", "args": ["python3", "-IS", "-c", code]},
+            "when": {"always": True},
+            "stages": ["precreate"],
+        }
+        with open(os.path.join(folder, "floor.json"), "w", encoding="utf-8") as stream:
+            json.dump(hook, stream)
+    return folder
+
+
+def report(title: str, found: Dict[str, List[float]], base: str) -> Dict[str, float]:
+    """Print a table; the medians."""
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    print(f"\n{title}")
+    for name, median in medians.items():
+        low, high = min(found[name]), max(found[name])
+        added = median - medians[base]
+        print(
+            f"  {name:34} {median:8.1f} ms  ({low:.0f} to {high:.0f})  x{median / medians[base]:.3f}  {added:+7.1f} ms"
+        )
+    return medians
+
+
+def starts(network: str, empty: str, floor: str) -> None:
+    """labelled, unlabelled, no rcc and the floor on one network."""
+
+    def run(before: Sequence[str], after: Sequence[str]) -> Callable[[], float]:
+        return lambda: seconds(["podman", *before, "run", "--rm", f"--network={network}", *after, IMAGE, "true"])
+
+    found = rounds(
+        {
+            "no rcc": run(["--hooks-dir", empty], []),
+            "empty python precreate hook": run(["--hooks-dir", floor], []),
+            "rcc, unlabelled": run([], []),
+            "rcc, --label rcc=1": run([], ["--label", "rcc=1"]),
+        },
+        STARTS,
+    )
+    medians = report(f"podman run --network={network} (medians of {STARTS})", found, "no rcc")
+    paired = [a - b for a, b in zip(found["rcc, unlabelled"], found["no rcc"])]
+    floors = [a - b for a, b in zip(found["empty python precreate hook"], found["no rcc"])]
+    times = statistics.median(paired) / max(statistics.median(floors), 0.1)
+    print(f"  unlabelled adds {times:.2f} times what the floor adds (goal: 1.5)")
+    share = medians["rcc, --label rcc=1"] / medians["no rcc"] - 1
+    print(f"  labelled adds {share:.1%} to a start without rcc (goal on bridge: 10 %)")
+
+
+def peer() -> None:
+    """terok-shield's own way, beside plain podman and rcc: prepare prints the flags, then podman runs with them."""
+    if not os.access(PEER, os.X_OK) or not shutil.which("dnsmasq"):
+        print("\nterok-shield 0.9.0: not measured, it or dnsmasq is not installed here")
+        return
+    state = tempfile.mkdtemp(prefix="bench-terok-")
+    done = subprocess.run([PEER, "setup"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"\nterok-shield 0.9.0: not measured, its set-up failed: {done.stderr.strip().splitlines()[-1:]}")
+        return
+    count = [0]
+
+    def terok() -> float:
+        count[0] += 1
+        name = f"bench{count[0]}"
+        began = time.monotonic()
+        flags = subprocess.run(
+            [PEER, "--state-dir", state, "prepare", name], capture_output=True, text=True, check=True
+        )
+        subprocess.run(
+            f"exec podman run --rm {flags.stdout.strip()} {IMAGE} true",
+            shell=True,
+            capture_output=True,
+            check=True,
+        )
+        return time.monotonic() - began
+
+    try:
+        found = rounds(
+            {
+                "plain podman": lambda: seconds(["podman", "run", "--rm", IMAGE, "true"]),
+                "rcc, --label rcc=1": lambda: seconds(["podman", "run", "--rm", "--label", "rcc=1", IMAGE, "true"]),
+                "terok-shield 0.9.0": terok,
+            },
+            min(STARTS, 5),
+        )
+    except subprocess.CalledProcessError as error:
+        print(f"\nterok-shield 0.9.0: not measured, it failed: {(error.stderr or b'')[-300:]!r}")
+        return
+    medians = report("beside the nearest peer", found, "plain podman")
+    ours = medians["rcc, --label rcc=1"] - medians["plain podman"]
+    theirs = medians["terok-shield 0.9.0"] - medians["plain podman"]
+    print(f"  rcc adds {ours / theirs:.3f} of what terok-shield adds (goal: 0.05)")
+
+
+def imports() -> None:
+    """Whole processes of `python3 -IS` that import what the hook imports."""
+
+    def one(code: str) -> Callable[[], float]:
+        paths = "import sys; sys.path[:0] = ['/usr/lib/rcc']; sys.path.append('/usr/lib/python3/dist-packages'); "
+        return lambda: seconds(["/usr/bin/python3", "-IS", "-c", paths + code])
+
+    report(
+        "imports, each a whole process of python3 -IS", rounds({code: one(code) for code in HOOK_MODULES}, 15), "pass"
+    )
+
+
+def main() -> None:
+    with open(os.path.join(os.environ["RCC_LAB_PROFILES"], "default.yaml"), "w", encoding="utf-8") as stream:
+        stream.write(POLICY)
+    folders: Tuple[str, str] = (hooks_directory("none", ""), hooks_directory("floor", FLOOR))
+    for network in ("podman", "none"):
+        starts(network, *folders)
+    peer()
+    imports()
+
+
+if __name__ == "__main__":
+    main()
