@@ -21,10 +21,10 @@ from rcc.app.refresh import Refresher
 from rcc.app.serve import Service
 from rcc.core.errors import EX_OK, EX_SOFTWARE, RccError
 from rcc.core.names import Answer
-from rcc.system import agent_client, resolver
+from rcc.system import agent_client, agent_line, resolver
 from rcc.system.agent_log import open_log
+from rcc.system.owner import state_root
 from rcc.system.state import State
-from rcc.system.userdirs import state_root
 
 IDLE = 60.0  # seconds without a record or a client
 LOCK_SECONDS = 2.0  # for which a second agent waits until the first one answers, or has gone
@@ -120,7 +120,7 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
     finally:
         # First the name, so that whoever comes now starts another, which waits for this one's lock.
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(agent_client.socket_path(state.root))
+            os.unlink(agent_line.socket_path(state.root))
         server.close()
         await service.close()
         lookup.close()

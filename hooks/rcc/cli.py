@@ -36,8 +36,8 @@ def _print_json(data: Any) -> None:
 
 
 def _state() -> Any:
+    from rcc.system.owner import state_root
     from rcc.system.state import State
-    from rcc.system.userdirs import state_root
 
     return State(state_root())
 

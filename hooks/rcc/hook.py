@@ -44,21 +44,32 @@ def write_output(data: bytes) -> None:
 def main(argv: "list[str]") -> int:
     """Run one stage; the exit status: 0 to go on, 1 to stop the container."""
     stage = argv[0] if argv else ""
+    data = b""
     try:
         if stage == "precreate":
             return _precreate()
         if stage in ("createRuntime", "poststop", "state"):
-            _find_packages()
-            from rcc.app.stages import run_stage
-
-            return run_stage(stage, argv[1] if len(argv) > 1 else "", read_input())
+            data = read_input()
+            return _run_stage(stage, argv[1] if len(argv) > 1 else "", data)
         print(f"rcc-hook: no such stage: {stage!r}", file=sys.stderr)
     except Exception as error:
         _find_packages()
         from rcc.app.refuse import refuse
 
-        refuse(error, None)
+        refuse(error, _container_of(data))
     return 1
+
+
+def _container_of(state: bytes) -> str:
+    """The id in an OCI state, empty when it has none that can be read."""
+    from rcc.core.errors import RccError
+    from rcc.core.oci import parse_state
+    from rcc.system.fast_json import loads
+
+    try:
+        return parse_state(loads(state)).id
+    except (ValueError, RccError):
+        return ""
 
 
 def _working_directory() -> str:
@@ -74,27 +85,52 @@ def _find_packages() -> None:
     add_distribution_packages(sys.path)
 
 
+def _run_stage(stage: str, run: str, data: bytes) -> int:
+    from rcc.app.delegate import isolate_by_agent, release_by_agent
+
+    if (stage == "createRuntime" and isolate_by_agent(run, data)) or (stage == "poststop" and release_by_agent(run)):
+        return 0
+    _find_packages()
+    from rcc.app.stages import run_stage
+
+    return run_stage(stage, run, data)
+
+
+def _admit(selection: "Selection") -> "bytes | None":
+    _find_packages()
+    from rcc.app.admit import admit
+    from rcc.app.resolve import AgentNames
+    from rcc.system.owner import state_root
+    from rcc.system.state import State
+
+    state = State(state_root())
+    return admit(selection, state, AgentNames(state.root))
+
+
 def _precreate() -> int:
     data = read_input()
     selection: "Selection | None" = None
     try:
         from rcc.app.select import select
 
-        selection = select(data, _working_directory())
+        cwd = _working_directory()
+        selection = select(data, cwd)
         if selection is None:
             write_output(data)
             return 0
-        _find_packages()
-        from rcc.app.admit import admit
+        from rcc.app.delegate import admit_by_agent
 
-        spec = admit(selection)
+        spec = admit_by_agent(data, cwd, selection.spec)
+        if spec is None:
+            spec = _admit(selection)
         write_output(data if spec is None else spec)
         return 0
     except Exception as error:
         _find_packages()
         from rcc.app.refuse import refuse
 
-        if refuse(error, selection):
+        known = ("", "") if selection is None else (selection.container, selection.name)
+        if refuse(error, *known, labels_unread=selection is None):
             return 1
         write_output(data)
         return 0

@@ -62,7 +62,7 @@ def mounts(folder: str) -> None:
     layers = os.path.join(folder, "layers")
     os.makedirs(layers)
     sh("mount", "-t", "tmpfs", "tmpfs", layers)
-    for tree in ("usr", "etc"):
+    for tree in ("usr", "etc", "root"):
         upper, work = os.path.join(layers, tree), os.path.join(layers, f"{tree}-work")
         os.makedirs(upper)
         os.makedirs(work)
@@ -70,7 +70,9 @@ def mounts(folder: str) -> None:
         if os.path.isdir(staged):
             shutil.copytree(staged, upper, dirs_exist_ok=True, symlinks=True)
         sh("mount", "-t", "overlay", "-o", f"lowerdir=/{tree},upperdir={upper},workdir={work}", "overlay", f"/{tree}")
-    for path in ("/var/lib/containers", "/home", "/root"):
+    for path in (".config", ".local", ".cache"):  # what is readable of root's home stays, his settings do not count
+        shutil.rmtree(os.path.join("/root", path), ignore_errors=True)
+    for path in ("/var/lib/containers", "/home"):
         inner = os.path.join(folder, "disk", path.strip("/").replace("/", "-"))
         os.makedirs(inner)
         os.makedirs(path, exist_ok=True)

@@ -18,8 +18,8 @@ from rcc import __version__
 from rcc.core.errors import AgentError
 from rcc.core.names import Answer
 from rcc.core.policy import Policy
-from rcc.system import agent_client, agent_start
-from rcc.system.agent_client import NoAgent
+from rcc.system import agent_client, agent_line, agent_start
+from rcc.system.agent_line import NoAgent
 from rcc.system.state import Member, Record, State
 
 SCRIPT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", "hooks", "rcc-agent"))
@@ -99,7 +99,7 @@ def test_it_is_a_daemon_of_its_own(home: Home) -> None:
     inherited = os.path.realpath(f"/proc/self/fd/{os.open('/dev/zero', os.O_RDONLY)}")
     kept = {os.path.realpath(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
     assert inherited not in kept
-    assert os.stat(agent_client.socket_path(home.root)).st_mode & 0o777 == 0o600
+    assert os.stat(agent_line.socket_path(home.root)).st_mode & 0o777 == 0o600
 
 
 def test_an_answer_is_kept_for_its_time(home: Home) -> None:
@@ -140,7 +140,7 @@ def test_two_at_once_become_one(home: Home) -> None:
 def test_it_goes_when_idle_and_stays_while_records_are_there(home: Home) -> None:
     pong = home.ensure("--idle", "0.3")
     eventually(lambda: not is_running(pong.pid))
-    assert not os.path.exists(agent_client.socket_path(home.root))
+    assert not os.path.exists(agent_line.socket_path(home.root))
     record = own_record()
     with home.state:
         home.state.write_record(record)
@@ -167,7 +167,7 @@ def test_after_kill_9_the_next_one_takes_over(home: Home) -> None:
     eventually(lambda: agent_client.ping(home.root).records == 1)
     os.kill(first.pid, signal.SIGKILL)
     eventually(lambda: not is_running(first.pid))
-    assert os.path.exists(agent_client.socket_path(home.root)), "it had no time to remove it"
+    assert os.path.exists(agent_line.socket_path(home.root)), "it had no time to remove it"
     second = home.ensure()
     assert second.pid != first.pid
     eventually(lambda: agent_client.ping(home.root).records == 1)
@@ -179,7 +179,7 @@ def test_sigterm_ends_it_cleanly(home: Home) -> None:
     pid = home.ensure().pid
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not is_running(pid))
-    assert not os.path.exists(agent_client.socket_path(home.root))
+    assert not os.path.exists(agent_line.socket_path(home.root))
     assert home.log()[-1]["event"] == "stopped"
 
 
@@ -194,7 +194,7 @@ def test_stop_by_the_command_line(home: Home) -> None:
 def talk(home: Home, data: bytes) -> bytes:
     """What the agent says to ``data`` until it hangs up or is silent."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(agent_client.socket_path(home.root))
+        connection.connect(agent_line.socket_path(home.root))
         connection.settimeout(10)
         heard = b""
         try:
@@ -249,7 +249,7 @@ def test_a_client_that_says_nothing_holds_up_nobody(home: Home) -> None:
     try:
         for _ in range(200):
             connection = socket.socket(socket.AF_UNIX)
-            connection.connect(agent_client.socket_path(home.root))
+            connection.connect(agent_line.socket_path(home.root))
             silent.append(connection)
         eventually(lambda: select.select(silent, [], [], 0)[0])  # those beyond the limit are closed
         for connection in silent[:150]:
@@ -295,7 +295,7 @@ def test_one_that_hangs_is_an_error_in_time(home: Home) -> None:
 )
 def test_a_false_agent_is_an_error(home: Home, reply: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(agent_client.socket_path(home.root))
+        listening.bind(agent_line.socket_path(home.root))
         listening.listen()
         child = os.fork()
         if child == 0:

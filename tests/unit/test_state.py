@@ -8,9 +8,8 @@ import pytest
 from rcc.core.errors import RccError
 from rcc.core.policy import HTTPS, HostRule, Policy, Ports, Where
 from rcc.system import state as state_module
-from rcc.system.owner import owner_uid
-from rcc.system.state import Member, Outcome, Record, Settled, State
-from rcc.system.userdirs import own_directory, state_root
+from rcc.system.owner import owner_uid, state_root
+from rcc.system.state import Member, Outcome, Record, Settled, State, own_directory
 
 POLICY = Policy("default", egress=(HostRule("a.example", False, (HTTPS,), False, Where("f.yaml", 1, 2)),))
 MEMBER = Member("c" * 64, "box", "run1")

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from rcc.app.ask import joins_unlabelled, request_of
 from rcc.app.policies import Policies
+from rcc.app.resolve import Names
 from rcc.app.select import Selection
 from rcc.core import admission
 from rcc.core.errors import Refused
@@ -18,7 +19,6 @@ from rcc.core.oci import add_hook, hosts, resolv_conf
 from rcc.core.policy import Policy
 from rcc.core.request import Request
 from rcc.system.state import Member, Settled, State
-from rcc.system.userdirs import state_root
 
 PYTHON = "/usr/bin/python3"
 HOOK = ("python3", "-IS", "/usr/libexec/rcc/rcc-hook")
@@ -27,9 +27,8 @@ REFUSED = "rcc: refused this container, 'rcc why' tells why"
 TIMEOUT = 30  # seconds
 
 
-def admit(selection: Selection) -> Optional[bytes]:
+def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
     """The spec to go on with, None where nothing has to change.  Raises RccError for a container that may not start."""
-    state = State(state_root())
     policies = Policies(state)
     settings = policies.settings()
     request = request_of(
@@ -61,7 +60,7 @@ def admit(selection: Selection) -> Optional[bytes]:
     if netns.path:
         from rcc.app.isolate import isolate
 
-        isolate(state, settled, netns.path, bare=joins_unlabelled(selection))
+        isolate(state, settled, netns.path, names, bare=joins_unlabelled(selection))
     else:
         state.write_settled(settled)
         _add(spec, "createRuntime", [run, REFUSED])

@@ -11,6 +11,7 @@ from rcc.app.admit import run_of, settle_policy
 from rcc.app.ask import joins_unlabelled, request_of
 from rcc.app.isolate import isolate
 from rcc.app.policies import Policies
+from rcc.app.resolve import AgentNames
 from rcc.app.select import select
 from rcc.core import admission
 from rcc.core.errors import Refused, SpecError
@@ -20,8 +21,8 @@ from rcc.core.request import KEY, Asked, Request, decide
 from rcc.system.fast_json import loads
 from rcc.system.netns import inode_of, inside
 from rcc.system.nft import Nft
+from rcc.system.owner import state_root
 from rcc.system.state import Member, Settled, State
-from rcc.system.userdirs import state_root
 
 SPEC_LIMIT = 64 << 20  # bytes
 
@@ -67,7 +68,7 @@ def isolate_annotated(container: OciState) -> None:
         hosts=hosts(spec),
         dns_servers=tuple(str(server) for server in config.get("dnsServer") or ()),
     )
-    isolate(state, settled, path, bare=bare)
+    isolate(state, settled, path, AgentNames(state.root), bare=bare)
 
 
 def _request(
@@ -77,7 +78,7 @@ def _request(
     one's.
     """
     settings = policies.settings()
-    # An image that calls itself CRI-O's (Podman to 4.5.0 copies annotations) is isolated all the same, by its spec alone.
+    # An image that calls itself CRI-O's (Podman to 4.5.0 copies annotations) is isolated all the same, by its spec.
     other_engine = annotations(spec).get("io.container.manager") == "cri-o"
     if not other_engine and container_ref(spec, container.bundle).libpod:
         selection = select(data, container.bundle)

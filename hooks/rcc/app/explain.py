@@ -6,8 +6,8 @@ from rcc.app.containers import find
 from rcc.app.policies import Policies
 from rcc.core.explain import Explanation, explain, parse_target
 from rcc.core.policy_json import rule_to_data
+from rcc.system.owner import state_root
 from rcc.system.state import State
-from rcc.system.userdirs import state_root
 
 
 def explain_target(target: str, profile: Optional[str] = None, container: Optional[str] = None) -> Explanation:

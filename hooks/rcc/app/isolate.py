@@ -8,7 +8,7 @@ import time
 from typing import Optional, Tuple
 
 from rcc.app.facts import facts_of, names_of
-from rcc.app.resolve import resolve, tell_agent
+from rcc.app.resolve import Names
 from rcc.core.compile import compile_ruleset
 from rcc.core.policy import Policy
 from rcc.core.render_nft import render_nft
@@ -20,7 +20,7 @@ from rcc.system.state import Member, Record, Settled, State
 GENERATIONS = 0xFFFF
 
 
-def isolate(state: State, settled: Settled, path: str, *, bare: bool) -> Record:
+def isolate(state: State, settled: Settled, path: str, names: Names, *, bare: bool) -> Record:
     """Isolate the namespace at ``path`` as was settled, together with the labelled containers that it has already.
 
     ``bare``: an unlabelled container has (or owns) this namespace too.  Doing it again for the same run changes
@@ -28,7 +28,7 @@ def isolate(state: State, settled: Settled, path: str, *, bare: bool) -> Record:
     or read back.
     """
     netns = inode_of(path)
-    facts = facts_of(settled, resolve(state.root, names_of(settled.policy)), path)
+    facts = facts_of(settled, names.answers(names_of(settled.policy)), path)
     with state:
         before = state.record(netns)
         published = tuple(sorted({*settled.published, *(() if before is None else before.published)}))
@@ -65,8 +65,7 @@ def isolate(state: State, settled: Settled, path: str, *, bare: bool) -> Record:
             since=time.time() if before is None else before.since,
         )
         state.write_record(record)
-    if names_of(policy):
-        tell_agent(state.root)
+    names.changed()
     return record
 
 

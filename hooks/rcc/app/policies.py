@@ -2,7 +2,7 @@
 
 Reading YAML costs a start 15 ms and more (``make bench``), so the hook keeps what it understood beside its state, with
 a signature of every file that was looked at: path, inode, times and size.  Whatever has changed since, is missing or is
-new makes it read again. The folder is the user's own and private, like all state (``system/userdirs.py``).
+new makes it read again. The folder is the user's own and private, like all state (``system/state.py``).
 """
 
 from typing import Any, Dict, Optional
@@ -11,9 +11,8 @@ from rcc.core.errors import RccError
 from rcc.core.policy import Policy
 from rcc.core.policy_json import policy_from_data, policy_to_data
 from rcc.system.configfiles import Read, read_sources, signature_holds
-from rcc.system.owner import home_of, owner_uid
+from rcc.system.owner import home_of, owner_uid, state_root
 from rcc.system.state import State
-from rcc.system.userdirs import state_root
 
 CACHE = "policies"
 

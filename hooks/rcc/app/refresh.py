@@ -7,6 +7,7 @@ half refreshes long at least, so that an outage of the upstream servers does not
 import asyncio
 import os
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, TypeVar
 
@@ -28,6 +29,7 @@ class Pace(NamedTuple):
     retry: float = 5.0
     rescan: float = 30.0
     folder: float = 1.0  # between looks at the folder of records, should nobody tell of a change
+    first: float = 2.0  # whoever made the record has looked everything up just now
     young: float = 10.0
     young_look: float = 0.1
     look: float = 5.0
@@ -117,6 +119,8 @@ class Refresher:
         began = loop.time()
         before: Optional[Ruleset] = None
         failures = 0
+        if not record.path.startswith("/proc/"):  # else Podman may have brought the network up since
+            await asyncio.sleep(max(0.0, min(self._pace.first, record.since + self._pace.first - time.time())))
         while True:
             seen = _files(record)
             failed = True

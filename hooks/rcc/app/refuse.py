@@ -3,31 +3,25 @@
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Optional
 
 from rcc.core.errors import RccError, StoreError
 from rcc.core.printable import printable
 from rcc.system import caller
+from rcc.system.owner import state_root
 from rcc.system.state import Outcome, State
-from rcc.system.userdirs import state_root
-
-if TYPE_CHECKING:
-    from rcc.app.select import Selection
 
 
-def refuse(error: Exception, selection: "Optional[Selection]") -> bool:
+def refuse(error: Exception, container: str = "", name: str = "", *, labels_unread: bool = False) -> bool:
     """Tell everybody; True when the container must be stopped.
 
-    False only for a container whose labels could not be read, where the admin's settings say `on_unreadable_labels:
-    pass`. Never raises: what cannot be told in one way is told in the others, and the exit status stands.
+    False only for a container whose labels could not be read (``labels_unread``), where the admin's settings say
+    `on_unreadable_labels: pass`. Never raises: what cannot be told in one way is told in the others, and the exit status stands.
     """
     if isinstance(error, RccError):
         message, hint, where = error.message, error.hint, error.where
     else:  # a defect of rcc: closed all the same
         message, hint, where = f"internal error: {error!r}", "this is a defect of rcc: please report it", ""
-    container = "" if selection is None else selection.container
-    name = "" if selection is None else selection.name
-    stop = not (selection is None and isinstance(error, StoreError) and _unreadable_may_pass())
+    stop = not (labels_unread and isinstance(error, StoreError) and _unreadable_may_pass())
     verdict = "refused" if stop else "let pass without isolation (on_unreadable_labels: pass)"
     who = printable(name) or container[:12] or "a container"
     text = f"rcc: {who} {verdict}: {f'{printable(where)}: ' if where else ''}{printable(message)}\n"

@@ -3,51 +3,66 @@
 Names that cannot be looked up open nothing and stop nothing: the agent asks for them again.
 """
 
-from typing import Sequence
+from typing import Protocol, Sequence
 
 from rcc.core.errors import AgentError
 from rcc.core.names import Answers
 from rcc.system.agent_client import rescan
 from rcc.system.agent_client import resolve as ask_agent
+from rcc.system.agent_line import NoAgent
 
 SECONDS = 2.0  # a start waits for names no longer than this
 AGENT = ("/usr/bin/python3", "-IS", "/usr/libexec/rcc/rcc-agent")
 
 
-def agent_command(root: str) -> "tuple[str, ...]":
-    """The command line of the agent for the state folder ``root``."""
-    return (*AGENT, "--root", root)
+class Names(Protocol):
+    """Who knows what names stand for, and wants to know when records have changed."""
+
+    def answers(self, names: Sequence[str]) -> Answers:
+        """What ``names`` stand for now, as far as that is found out in SECONDS."""
+
+    def changed(self) -> None:
+        """The records of isolated namespaces have changed."""
 
 
-def resolve(root: str, names: Sequence[str]) -> Answers:
-    """What ``names`` stand for now, as far as that is found out in SECONDS."""
-    try:
-        return ask_agent(root, names, SECONDS) if names else ()
-    except AgentError:
-        pass
-    ensure_agent(root)
-    try:
-        return ask_agent(root, names, SECONDS)
-    except AgentError:
-        from rcc.system.resolver import resolve_now
+class AgentNames:
+    """The agent of the state folder ``root``, started when it does not run."""
 
-        return resolve_now(names, SECONDS)
+    def __init__(self, root: str) -> None:
+        self._root = root
 
+    def answers(self, names: Sequence[str]) -> Answers:
+        """What ``names`` stand for now, as far as that is found out in SECONDS."""
+        try:
+            return ask_agent(self._root, names, SECONDS) if names else ()
+        except AgentError:
+            pass
+        self._start(SECONDS)
+        try:
+            return ask_agent(self._root, names, SECONDS)
+        except AgentError:
+            from rcc.system.resolver import resolve_now
 
-def ensure_agent(root: str) -> bool:
-    """Start the agent unless it runs; False where none will."""
-    from rcc.system.agent_start import ensure
+            return resolve_now(names, SECONDS)
 
-    try:
-        ensure(root, agent_command(root))
-    except AgentError:
-        return False
-    return True
+    def changed(self) -> None:
+        """Tell the agent.  One that does not hear it finds out by itself, and the next one reads all records."""
+        try:
+            rescan(self._root)
+        except NoAgent:
+            self._start(0.0)
+        except AgentError:
+            return
 
+    def _start(self, seconds: float) -> None:
+        """See that an agent runs, or with no ``seconds`` to spend that one comes to run."""
+        from rcc.system.agent_start import ensure, start
 
-def tell_agent(root: str) -> None:
-    """Records have changed.  An agent that does not hear it finds out by itself, and the next one reads them all."""
-    try:
-        rescan(root)
-    except AgentError:
-        return
+        command = (*AGENT, "--root", self._root)
+        try:
+            if seconds:
+                ensure(self._root, command, seconds)
+            else:
+                start(command, 0.0)
+        except AgentError:
+            return

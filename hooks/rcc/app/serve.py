@@ -3,11 +3,17 @@
 import asyncio
 import os
 import socket
-from typing import Any, Callable, Set
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Optional, Sequence, Set
 
 from rcc import __version__
+from rcc.app.admit import admit
 from rcc.app.lookup import Lookup
 from rcc.app.refresh import Refresher
+from rcc.app.release import release
+from rcc.app.resolve import SECONDS, Names
+from rcc.app.select import select
+from rcc.app.stages import isolate_settled
 from rcc.core.agent_protocol import (
     REQUEST_LIMIT,
     Pong,
@@ -17,13 +23,63 @@ from rcc.core.agent_protocol import (
     render_error,
     render_ok,
     render_pong,
+    render_spec,
 )
 from rcc.core.errors import AgentError, RccError
-from rcc.system.agent_client import UCRED, socket_path
+from rcc.core.names import Answers
+from rcc.core.oci import netns_path
+from rcc.system.agent_line import UCRED, socket_path
 from rcc.system.agent_start import user_namespace
+from rcc.system.netns import inode_of
+from rcc.system.owner import own_namespaces
+from rcc.system.state import State
 
+WORKERS = 4  # hooks whose work is done at a time; the others wait
 CLIENTS_LIMIT = 128  # connections at a time; more are closed at once
 SILENCE = 10.0  # seconds that a client may take for a line, or to read its reply
+
+
+class _LookupNames:
+    """The agent's own lookup, for the threads that do a hook's work (app/resolve.py Names)."""
+
+    def __init__(self, lookup: Lookup, refresher: Refresher, loop: asyncio.AbstractEventLoop) -> None:
+        self._lookup = lookup
+        self._refresher = refresher
+        self._loop = loop
+
+    def answers(self, names: Sequence[str]) -> Answers:
+        """What ``names`` stand for now."""
+        return asyncio.run_coroutine_threadsafe(self._lookup.answers(names, SECONDS), self._loop).result()
+
+    def changed(self) -> None:
+        """The records have changed."""
+        self._loop.call_soon_threadsafe(self._refresher.rescan)
+
+
+def admit_spec(root: str, request: Request, names: Names) -> Optional[bytes]:
+    """precreate, for the hook that sent ``request``.  Raises RccError: the hook then finds out and tells by itself."""
+    selection = select(request.spec.encode("utf-8"), request.cwd)
+    if selection is None:
+        return None
+    path = netns_path(selection.spec)
+    if (inode_of(path) if path else 0) != request.netns:
+        raise AgentError("the network namespace is another one for the hook")
+    return admit(selection, State(root), names)
+
+
+def isolate_run(root: str, request: Request, names: Names) -> None:
+    """createRuntime of one start.  Raises RccError."""
+    path = f"/proc/{request.pid}/ns/net"
+    if inode_of(path) != request.netns:
+        raise AgentError("the network namespace is another one for the hook")
+    isolate_settled(State(root), request.run, request.container, path, names)
+
+
+def release_run(root: str, run: str) -> None:
+    """poststop of one start.  Raises RccError."""
+    if not run:
+        raise AgentError("no run is named")
+    release(State(root), run=run)
 
 
 class Service:
@@ -35,6 +91,8 @@ class Service:
         self._refresher = refresher
         self._log = log
         self._stop = stop
+        self._namespaces = own_namespaces()
+        self._workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
         self._clients: Set[asyncio.Task[None]] = set()
         self.served = 0  # requests so far; ``busy`` and this tell whether anybody needs the agent
 
@@ -118,6 +176,23 @@ class Service:
             )
         if request.op == "rescan":
             self._refresher.rescan()
-        else:
+        elif request.op == "stop":
             self._stop()
+        else:
+            return await self._work(request)
         return render_ok()
+
+    async def _work(self, request: Request) -> bytes:
+        """What a hook would do itself, done here because everything is imported already (app/delegate.py)."""
+        if (request.version, list(request.namespaces)) != (__version__, self._namespaces):
+            raise AgentError("the hook is of another rcc, or in another namespace")
+        loop = asyncio.get_running_loop()
+        names = _LookupNames(self._lookup, self._refresher, loop)
+        if request.op == "release":
+            await loop.run_in_executor(self._workers, release_run, self._root, request.run)
+            self._refresher.rescan()
+            return render_ok()
+        if request.op == "isolate":
+            await loop.run_in_executor(self._workers, isolate_run, self._root, request, names)
+            return render_ok()
+        return render_spec(await loop.run_in_executor(self._workers, admit_spec, self._root, request, names))

@@ -2,12 +2,15 @@
 and end.
 """
 
+from rcc.app.isolate import isolate
+from rcc.app.release import release
+from rcc.app.resolve import AgentNames, Names
 from rcc.core.errors import RccError, Refused, SpecError
 from rcc.core.oci import State as OciState
 from rcc.core.oci import parse_state
 from rcc.system.fast_json import loads
+from rcc.system.owner import state_root
 from rcc.system.state import State
-from rcc.system.userdirs import state_root
 
 
 def run_stage(stage: str, run: str, data: bytes) -> int:
@@ -19,7 +22,8 @@ def run_stage(stage: str, run: str, data: bytes) -> int:
     if stage == "poststop" or (stage == "state" and not state.pid):
         _end(run, state)
     elif stage == "createRuntime":
-        _isolate_settled(run, state)
+        folder = State(state_root())
+        isolate_settled(folder, run, state.id, f"/proc/{state.pid}/ns/net", AgentNames(folder.root))
     else:
         from rcc.app.annotated import isolate_annotated
 
@@ -27,25 +31,17 @@ def run_stage(stage: str, run: str, data: bytes) -> int:
     return 0
 
 
-def _isolate_settled(run: str, state: OciState) -> None:
+def isolate_settled(folder: State, run: str, container: str, path: str, names: Names) -> None:
     """What precreate settled for this very start, in the namespace that the runtime has made meanwhile."""
-    from rcc.app.isolate import isolate
-    from rcc.app.resolve import ensure_agent
-
-    folder = State(state_root())
     settled = folder.read_settled(run)
-    if settled is None or settled.member.container != state.id:
+    if settled is None or settled.member.container != container:
         raise Refused("what was settled for this start is gone", hint="start the container again")
-    isolate(folder, settled, f"/proc/{state.pid}/ns/net", bare=False)
+    # Podman may bring this network up after the hooks, and only then write which resolvers it has: the agent looks.
+    isolate(folder, settled, path, names, bare=False)
     folder.drop_settled(run)
-    if settled.resolv_conf:
-        # Podman brings this network up after the hooks, and only then writes which resolvers it has: the agent looks.
-        ensure_agent(folder.root)
 
 
 def _end(run: str, state: OciState) -> None:
-    from rcc.app.release import release
-
     try:
         release(State(state_root()), run=run, container=state.id)
     except RccError as error:

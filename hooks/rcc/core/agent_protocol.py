@@ -2,6 +2,10 @@
 
     {"v": 1, "op": "resolve", "names": ["api.example.com"], "seconds": 3.0}
     {"v": 1, "ok": true, "answers": [["api.example.com", [["203.0.113.7", 300]], ""]]}
+    {"v": 1, "op": "admit", "rcc": "0.1.0", "namespaces": [1, 2, 3, 4], "spec": "{...}", "cwd": "/", "netns": 5}
+    {"v": 1, "ok": true, "spec": "{...}"}
+    {"v": 1, "op": "isolate", ..., "run": "0123456789abcdef", "container": "ID", "pid": 4711, "netns": 5}
+    {"v": 1, "op": "release", "rcc": "0.1.0", "namespaces": [1, 2, 3, 4], "run": "0123456789abcdef"}
     {"v": 1, "ok": false, "error": "one line of cause", "hint": "one line of remedy"}
 
 A line has at most REQUEST_LIMIT or REPLY_LIMIT bytes with its line feed.  Unknown members are ignored, so that later
@@ -12,7 +16,7 @@ Everything here is pure and its import cheap: the hook uses it before a containe
 
 import json
 from ipaddress import ip_address
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from rcc.core.errors import AgentError
 from rcc.core.names import Answer, Answers
@@ -23,16 +27,29 @@ REPLY_LIMIT = 16 << 20  # bytes: far more than NAMES_LIMIT names with a common n
 NAMES_LIMIT = 4000
 NAME_LIMIT = 253  # characters (RFC 1035 section 2.3.4)
 SECONDS_LIMIT = 60.0
-OPS = ("ping", "resolve", "rescan", "stop")
+OPS = ("ping", "resolve", "rescan", "stop", "admit", "isolate", "release")
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
 class Request(NamedTuple):
-    """``op`` of OPS; ``names`` and ``seconds`` belong to ``resolve``."""
+    """``op`` of OPS; ``names`` and ``seconds`` belong to ``resolve``; the rest to what a hook has done here.
+
+    version, namespaces: the hook's own (system/owner.py); the agent works only where they are its own as well.
+    spec: the OCI spec as it came.  netns: the inode of the network namespace that it names, 0 for none, or
+    of the process ``pid`` of ``container``.
+    """
 
     op: str
     names: Tuple[str, ...] = ()
     seconds: float = 0.0
+    version: str = ""
+    namespaces: Tuple[int, ...] = ()
+    spec: str = ""
+    cwd: str = ""
+    netns: int = 0
+    run: str = ""
+    container: str = ""
+    pid: int = 0
 
 
 class Pong(NamedTuple):
@@ -60,6 +77,8 @@ def parse_request(line: bytes) -> Request:
     op = data.get("op")
     if not isinstance(op, str) or op not in OPS:
         raise AgentError("the agent knows no such request")
+    if op in ("admit", "isolate", "release"):
+        return _work_request(op, data)
     if op != "resolve":
         return Request(op)
     names, seconds = data.get("names"), data.get("seconds")
@@ -70,8 +89,32 @@ def parse_request(line: bytes) -> Request:
     return Request(op, tuple(names), float(seconds))
 
 
+def _work_request(op: str, data: Dict[str, Any]) -> Request:
+    texts = {key: data.get(key, "") for key in ("rcc", "spec", "cwd", "run", "container")}
+    namespaces, pid, netns = data.get("namespaces"), data.get("pid", 0), data.get("netns", 0)
+    numbers: List[Any] = [*namespaces, pid, netns] if isinstance(namespaces, list) else [None]
+    if not all(isinstance(text, str) for text in texts.values()) or any(type(number) is not int for number in numbers):
+        raise AgentError(f"the request {op} makes no sense")
+    return Request(
+        op,
+        version=texts["rcc"],
+        namespaces=tuple(numbers[:-2]),
+        spec=texts["spec"],
+        cwd=texts["cwd"],
+        netns=netns,
+        run=texts["run"],
+        container=texts["container"],
+        pid=pid,
+    )
+
+
+def render_spec(spec: Optional[bytes]) -> bytes:
+    """The reply to ``admit``: the spec to go on with, None for the one that came."""
+    return _line({"v": VERSION, "ok": True, "spec": None if spec is None else spec.decode("utf-8")}, REPLY_LIMIT)
+
+
 def render_ok() -> bytes:
-    """The reply to ``rescan`` and ``stop``."""
+    """The reply to what has nothing to give."""
     return _line({"v": VERSION, "ok": True}, REPLY_LIMIT)
 
 

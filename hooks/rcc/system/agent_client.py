@@ -1,12 +1,8 @@
-"""Ask the agent.  For the hook: imports next to nothing (``_socket``, as ``socket`` takes 3 ms), and never hangs."""
+"""Ask the agent: its protocol (core/agent_protocol.py) over its socket (agent_line.py).  Never hangs."""
 
-import os
-import time
-from _socket import AF_UNIX, SO_PEERCRED, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Sequence
 
 from rcc.core.agent_protocol import (
-    REPLY_LIMIT,
     SECONDS_LIMIT,
     Pong,
     Request,
@@ -15,21 +11,10 @@ from rcc.core.agent_protocol import (
     parse_pong,
     render_request,
 )
-from rcc.core.errors import AgentError
 from rcc.core.names import Answers
+from rcc.system.agent_line import exchange
 
-SOCKET = "agent.sock"  # in the state folder
-UCRED = 12  # bytes of struct ucred: pid, uid, gid (unix(7))
 PATIENCE = 0.5  # seconds beyond those that a lookup was given
-
-
-class NoAgent(AgentError):
-    """No agent runs for this state folder."""
-
-
-def socket_path(root: str) -> str:
-    """Where the agent of the state folder ``root`` listens."""
-    return os.path.join(root, SOCKET)
 
 
 def resolve(root: str, names: Sequence[str], seconds: float) -> Answers:
@@ -54,37 +39,4 @@ def stop(root: str, seconds: float = 0.5) -> None:
 
 
 def _ask(root: str, request: Request, seconds: float) -> bytes:
-    line = render_request(request)
-    deadline = time.monotonic() + seconds
-    connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    try:
-        connection.settimeout(seconds)
-        try:
-            connection.connect(socket_path(root))
-        except OSError as error:
-            raise NoAgent(f"no agent: {error.strerror or error}", where=socket_path(root)) from error
-        _check_peer(connection, root)
-        connection.sendall(line)
-        parts: "list[bytes]" = []
-        length = 0
-        while not parts or not parts[-1].endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or length > REPLY_LIMIT:
-                raise AgentError("the agent does not answer in time", where=socket_path(root))
-            connection.settimeout(left)
-            part = connection.recv(1 << 16)
-            if not part:
-                raise AgentError("the agent hung up", where=socket_path(root))
-            parts.append(part)
-            length += len(part)
-        return b"".join(parts)
-    except OSError as error:  # a timeout is one, too
-        raise AgentError(f"the agent does not answer: {error.strerror or error}", where=socket_path(root)) from error
-    finally:
-        connection.close()
-
-
-def _check_peer(connection: socket, root: str) -> None:
-    uid = int.from_bytes(connection.getsockopt(SOL_SOCKET, SO_PEERCRED, UCRED)[4:8], "little")
-    if uid != os.getuid():
-        raise AgentError("somebody else listens where the agent should", where=socket_path(root))
+    return exchange(root, render_request(request), seconds)

@@ -8,7 +8,8 @@ from typing import Optional, Sequence
 from rcc import __version__
 from rcc.core.agent_protocol import Pong
 from rcc.core.errors import AgentError
-from rcc.system.agent_client import NoAgent, ping, stop
+from rcc.system.agent_client import ping, stop
+from rcc.system.agent_line import NoAgent
 
 READY = 3  # the descriptor on which the agent writes its ready byte
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}

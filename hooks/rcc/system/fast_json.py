@@ -48,6 +48,15 @@ def loads(data: bytes, limit: int = SIZE_LIMIT) -> "Any":
     return value
 
 
+def quote(text: str) -> str:
+    """``text`` as a JSON string in ASCII."""
+    try:
+        from _json import encode_basestring_ascii
+    except ImportError:
+        from json import dumps as encode_basestring_ascii
+    return str(encode_basestring_ascii(text))
+
+
 def _skip(text: str, index: int) -> int:
     while index < len(text) and text[index] in WHITESPACE:
         index += 1

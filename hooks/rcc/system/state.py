@@ -14,12 +14,12 @@ Files are written beside and renamed; each carries VERSION, and one of another v
 import fcntl
 import json
 import os
+import stat
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from rcc.core.errors import RccError
 from rcc.core.policy import Policy, Ports
 from rcc.core.policy_json import policy_from_data, policy_to_data
-from rcc.system.userdirs import own_directory
 
 VERSION = 1
 OUTCOMES = 200
@@ -152,6 +152,28 @@ def settled_from_data(data: Any) -> Settled:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RccError(f"not what precreate left: {error!r}") from error
+
+
+def own_directory(path: str) -> str:
+    """Make ``path`` (mode 0700) if need be and return it.
+
+    Raises RccError when it is a link, somebody else's or open to others: /tmp is shared (threat 56).
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise RccError(f"cannot make the state folder: {error.strerror}", where=path) from error
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise RccError(
+            "the state folder is not a private folder of this user",
+            hint=f"look at it and remove it: ls -ld {path}",
+            where=path,
+        )
+    return path
 
 
 class State:
