@@ -38,9 +38,18 @@ def read_zone(path: str) -> Zone:
     return zone
 
 
-def respond(zone: Zone, wire: bytes, limit: int) -> bytes:
+def respond(path: str, wire: bytes, limit: int) -> bytes:
     """The answer to one message, truncated to ``limit`` bytes; raises DNSException for what is no query."""
     query = dns.message.from_wire(wire)
+    try:
+        return _look_up(read_zone(path), query, limit)
+    except (OSError, dns.exception.DNSException):
+        failure = dns.message.make_response(query)  # a zone that is not there or whose records are none
+        failure.set_rcode(dns.rcode.SERVFAIL)
+        return failure.to_wire()
+
+
+def _look_up(zone: Zone, query: dns.message.Message, limit: int) -> bytes:
     response = dns.message.make_response(query)
     response.flags |= dns.flags.AA | dns.flags.RA
     question = query.question[0]
@@ -81,7 +90,7 @@ class Udp(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, address: object) -> None:
         try:
-            self.transport.sendto(respond(read_zone(self.path), data, 1232), address)  # type: ignore[attr-defined]
+            self.transport.sendto(respond(self.path, data, 1232), address)  # type: ignore[attr-defined]
         except (dns.exception.DNSException, IndexError):
             return
 
@@ -91,7 +100,7 @@ async def tcp(path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWri
     try:
         while True:
             length = int.from_bytes(await reader.readexactly(2), "big")
-            wire = respond(read_zone(path), await reader.readexactly(length), 65535)
+            wire = respond(path, await reader.readexactly(length), 65535)
             writer.write(len(wire).to_bytes(2, "big") + wire)
             await writer.drain()
     except (OSError, EOFError, asyncio.IncompleteReadError, dns.exception.DNSException, IndexError):

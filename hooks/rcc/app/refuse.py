@@ -15,7 +15,8 @@ def refuse(error: Exception, container: str = "", name: str = "", *, labels_unre
     """Tell everybody; True when the container must be stopped.
 
     False only for a container whose labels could not be read (``labels_unread``), where the admin's settings say
-    `on_unreadable_labels: pass`. Never raises: what cannot be told in one way is told in the others, and the exit status stands.
+    `on_unreadable_labels: pass`.  Never raises: what cannot be told in one way is told in the others, and the exit
+    status stands.
     """
     if isinstance(error, RccError):
         message, hint, where = error.message, error.hint, error.where
