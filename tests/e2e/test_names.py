@@ -10,11 +10,12 @@ from conftest import write_profile
 
 
 @pytest.fixture(autouse=True)
-def zone(rootful: Any) -> Iterator[None]:
-    keep = rootful.run("cat $RCC_LAB_ZONE")[1]
+def zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    lab = request.getfixturevalue("lab" if "lab" in request.fixturenames else "rootful")
+    keep = lab.run("cat $RCC_LAB_ZONE")[1]
     yield
-    rootful.run(f"cat > $RCC_LAB_ZONE <<'EOF'\n{keep}\nEOF")
-    rootful.run("podman rm -f -t 0 -a", timeout=60)
+    lab.run(f"cat > $RCC_LAB_ZONE <<'EOF'\n{keep}\nEOF")
+    lab.run("podman rm -f -t 0 -a", timeout=60)
 
 
 def reaches(lab: Any, name: str, address: str) -> bool:
@@ -87,6 +88,22 @@ def test_a_silent_resolver_delays_but_stops_nothing(rootful: Any) -> None:
         lab.run("cat resolv.keep > /etc/resolv.conf; rm resolv.keep")
     assert code == 0, err
     assert not reaches(lab, "slow", lab.env["RCC_LAB_NAME_IP4"])
+
+
+def test_without_the_agent_everything_stays_as_closed_as_it_was(lab: Any) -> None:
+    kill = "pkill -9 -f '^/usr/bin/python3 -IS /usr/libexec/rcc/rcc-agent' && sleep 0.2"
+    code, _, err = lab.run("podman run -d --name orphan --label rcc=1 $RCC_LAB_IMAGE sleep 300", timeout=60)
+    assert code == 0, err
+    assert lab.run(kill)[0] == 0, "the agent ran"
+    assert reaches(lab, "orphan", lab.env["RCC_LAB_NAME_IP4"])
+    assert not reaches(lab, "orphan", lab.env["RCC_LAB_OTHER_IP4"])
+    # The next start does the work itself and brings another agent, which takes over what is on record.
+    code, _, err = lab.run("podman run -d --name next --label rcc=1 $RCC_LAB_IMAGE sleep 300", timeout=60)
+    assert code == 0, err
+    assert not reaches(lab, "next", lab.env["RCC_LAB_OTHER_IP4"])
+    lab.run(kill)
+    assert lab.run("podman rm -f -t 0 orphan next")[0] == 0
+    assert json.loads(lab.run("rcc ps --json")[1]) == [], "poststop does without the agent, too"
 
 
 def test_show_and_explain_name_the_deciding_line(rootful: Any) -> None:

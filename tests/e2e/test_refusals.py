@@ -100,6 +100,8 @@ def test_a_missing_script_stops_containers_instead_of_opening_them(rootful: Any)
 
 def test_a_kernel_without_nf_tables(rootful: Any) -> None:
     """A stand-in for libnftables that answers as a kernel without nf_tables does."""
+    stop = "/usr/libexec/rcc/rcc-agent --stop"  # it has the true one in memory
+    rootful.run(stop)
     rootful.run(
         "cp /usr/lib/rcc/rcc/system/nft.py nft.keep && cat >> /usr/lib/rcc/rcc/system/nft.py <<'EOF'\n"
         "def _no_nf_tables(self, text):\n"
@@ -110,7 +112,7 @@ def test_a_kernel_without_nf_tables(rootful: Any) -> None:
     try:
         refused(rootful, LABEL, "nf_tables")
     finally:
-        rootful.run("mv nft.keep /usr/lib/rcc/rcc/system/nft.py")
+        rootful.run(f"mv nft.keep /usr/lib/rcc/rcc/system/nft.py; {stop}")
 
 
 def test_unlabelled_containers_never_notice(lab: Any) -> None:

@@ -72,7 +72,8 @@ def main() -> None:
     costs = [(start_seconds(label), start_seconds([])) for _ in range(STARTS)]
 
     width = max(len(words) for words in closed)
-    print(f"\n  {'':{width}}  {'podman run':14}  podman run\n  {'':{width}}  {'--label rcc=1':14}")
+    print(f"\n  {'':{width}}  {'podman run':14}  podman run")
+    print(f"  {'':{width}}  --label rcc=1")
     for words, found in closed.items():
         print(f"  {words:{width}}  {found:14}  {plain[words]}")
     same = "identical, byte for byte" if rules[0] == rules[1] else "DIFFERENT"
