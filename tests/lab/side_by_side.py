@@ -59,7 +59,7 @@ def main() -> None:
     with open(os.path.join(LAB["PROFILES"], "default.yaml"), "w", encoding="utf-8") as stream:
         stream.write(f"version: 1\negress:\n  - host: {LAB['NAME']}\n")
     label = ["--label", "rcc=1"]
-    # One container at a time, so that the host's ruleset can be compared; and one before them, because netavark puts its
+    # One container at a time, so that the ruleset can be compared; and one before them, because netavark puts its
     # chains elsewhere for the first container of all.
     start_seconds([])
     columns, rules = [], []

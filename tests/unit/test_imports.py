@@ -81,3 +81,50 @@ def test_the_settings_of_this_machine_are_no_part_of_it() -> None:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as stream:
                 assert "isolate" not in stream.read(), path
+
+
+# The hook of a labelled container while the agent runs: one more exchange of lines.
+DELEGATED = {"rcc.app.delegate", "rcc.system.agent_line", "_socket", "time"}
+# What a start may not wait for even where the hook does all the work itself (policies in the cache, names known).
+SLOW = {
+    "argparse", "asyncio", "concurrent", "dataclasses", "dns", "inspect", "logging", "pathlib", "pyroute2", "random",
+    "socket", "ssl", "structlog", "subprocess", "tempfile", "threading", "urllib", "yaml",
+}  # fmt: skip
+
+DELEGATE = """
+import sys
+before = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
+import rcc.hook
+from rcc.app import delegate
+delegate.state_root = lambda: "/nonexistent"
+print(delegate.admit_by_agent(b"{}", "/", {}) is None, *sorted(set(sys.modules) - before))
+"""
+
+IN_PROCESS = """
+import sys
+before = set(sys.modules)
+sys.path.insert(0, sys.argv[1])
+import rcc.hook
+rcc.hook._find_packages()
+import rcc.app.select, rcc.app.delegate, rcc.app.admit, rcc.app.isolate, rcc.app.stages, rcc.app.release, nftables
+print(True, *sorted(set(sys.modules) - before))
+"""
+
+
+def imported_by(python: str, script: str) -> Set[str]:
+    done = subprocess.run([python, "-IS", "-c", script, HOOKS], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    words = done.stdout.decode().split()
+    assert words[0] == "True"
+    return set(words[1:])
+
+
+def test_the_labelled_path_beside_the_agent(python: str) -> None:
+    imported = imported_by(python, DELEGATE)
+    assert imported <= OURS | STDLIB | DELEGATED, imported - OURS - STDLIB - DELEGATED
+
+
+def test_the_labelled_path_without_the_agent() -> None:
+    imported = {name.partition(".")[0] for name in imported_by("/usr/bin/python3", IN_PROCESS)}
+    assert not imported & SLOW, imported & SLOW

@@ -28,5 +28,12 @@ def test_what_the_container_made_up_opens_nothing() -> None:
     assert trusted("6.6.6.6", "10.89.0.9", "192.168.1.1", "10.0.2.3", "::1", "127.0.0.1") == []
 
 
+def test_the_engines_defaults_only_where_the_host_has_none_of_its_own() -> None:
+    google = [ip_address("8.8.8.8")]
+    for hosts, wanted in ((("127.0.0.53",), google), ((), google), (("9.9.9.9",), []), (("127.0.0.1", "9.9.9.9"), [])):
+        own = [ip_address(text) for text in hosts]
+        assert list(trusted_resolvers(google, hosts_own=own, asked_for=(), gateways=())) == wanted
+
+
 def test_slirp4netns_only_beside_its_own_gateway() -> None:
     assert trusted("10.0.2.3", gateways=(ip_address("10.0.2.2"),)) == ["10.0.2.3"]

@@ -15,7 +15,8 @@ from rcc.system.gateways import default_gateways
 from rcc.system.netns import inside
 from rcc.system.state import Record, Settled
 
-RESOLV_CONF = "/etc/resolv.conf"
+# The second is what engines take instead where the first has only systemd-resolved's stub (resolved.conf(5)).
+RESOLV_CONFS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
 
 def names_of(policy: Policy) -> Tuple[str, ...]:
@@ -30,7 +31,7 @@ def facts_of(container: Union[Settled, Record], answers: Answers, path: str) -> 
         host_addresses=own_addresses(),
         resolvers=trusted_resolvers(
             parse_resolv_conf(_text(container.resolv_conf)),
-            hosts_own=parse_resolv_conf(_text(RESOLV_CONF)),
+            hosts_own=[address for path in RESOLV_CONFS for address in parse_resolv_conf(_text(path))],
             asked_for=_addresses(container.dns_servers),
             gateways=inside(path, default_gateways),
         ),
@@ -64,7 +65,7 @@ def _text(path: str) -> str:
     if not path:
         return ""
     try:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if path == RESOLV_CONF else os.O_NOFOLLOW)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if path in RESOLV_CONFS else os.O_NOFOLLOW)
         with open(os.open(path, flags), encoding="utf-8", errors="replace") as stream:
             return stream.read(TEXT_LIMIT)
     except FileNotFoundError:

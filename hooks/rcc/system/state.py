@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import stat
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 from rcc.core.errors import RccError
 from rcc.core.policy import Policy, Ports
@@ -86,22 +86,9 @@ class Outcome(NamedTuple):
     where: str
 
 
-def _member_from(data: Any) -> Member:
-    return Member(str(data["container"]), str(data["name"]), str(data["run"]))
-
-
-def _ports_from(data: Any) -> Tuple[Ports, ...]:
-    return tuple(Ports(str(protocol), int(low), int(high)) for protocol, low, high in data)
-
-
 def record_to_data(record: Record) -> Dict[str, Any]:
     """A record as JSON-able data; ``record_from_data`` is its inverse."""
-    data = dict(record._asdict())
-    data["members"] = [dict(member._asdict()) for member in record.members]
-    data["policy"] = policy_to_data(record.policy)
-    data["published"] = [list(ports) for ports in record.published]
-    data["notes"] = list(record.notes)
-    return data
+    return {**_to_data(record), "members": [dict(member._asdict()) for member in record.members]}
 
 
 def record_from_data(data: Any) -> Record:
@@ -111,17 +98,11 @@ def record_from_data(data: Any) -> Record:
             netns=int(data["netns"]),
             path=str(data["path"]),
             members=tuple(_member_from(member) for member in data["members"]),
-            policy=policy_from_data(data["policy"]),
-            source=str(data["source"]),
-            notes=tuple(str(note) for note in data["notes"]),
             generation=int(data["generation"]),
             ident=str(data["ident"]),
-            published=_ports_from(data["published"]),
-            resolv_conf=str(data["resolv_conf"]),
-            hosts=str(data["hosts"]),
-            dns_servers=tuple(str(server) for server in data["dns_servers"]),
             bare=bool(data["bare"]),
             since=float(data["since"]),
+            **_shared_from(data),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RccError(f"not a record of rcc: {error!r}") from error
@@ -129,29 +110,36 @@ def record_from_data(data: Any) -> Record:
 
 def settled_to_data(settled: Settled) -> Dict[str, Any]:
     """What was settled as JSON-able data; ``settled_from_data`` is its inverse."""
-    data = dict(settled._asdict())
-    data["member"] = dict(settled.member._asdict())
-    data["policy"] = policy_to_data(settled.policy)
-    data["published"] = [list(ports) for ports in settled.published]
-    data["notes"] = list(settled.notes)
-    return data
+    return {**_to_data(settled), "member": dict(settled.member._asdict())}
 
 
 def settled_from_data(data: Any) -> Settled:
     """The Settled that ``data`` stands for.  Raises RccError when it is none."""
     try:
-        return Settled(
-            member=_member_from(data["member"]),
-            policy=policy_from_data(data["policy"]),
-            source=str(data["source"]),
-            notes=tuple(str(note) for note in data["notes"]),
-            published=_ports_from(data["published"]),
-            resolv_conf=str(data["resolv_conf"]),
-            hosts=str(data["hosts"]),
-            dns_servers=tuple(str(server) for server in data["dns_servers"]),
-        )
+        return Settled(member=_member_from(data["member"]), **_shared_from(data))
     except (KeyError, TypeError, ValueError) as error:
         raise RccError(f"not what precreate left: {error!r}") from error
+
+
+def _to_data(value: Union[Record, Settled]) -> Dict[str, Any]:
+    return {**value._asdict(), "policy": policy_to_data(value.policy)}
+
+
+def _shared_from(data: Any) -> Dict[str, Any]:
+    """The fields that Record and Settled have in common."""
+    return {
+        "policy": policy_from_data(data["policy"]),
+        "source": str(data["source"]),
+        "notes": tuple(str(note) for note in data["notes"]),
+        "published": tuple(Ports(str(protocol), int(low), int(high)) for protocol, low, high in data["published"]),
+        "resolv_conf": str(data["resolv_conf"]),
+        "hosts": str(data["hosts"]),
+        "dns_servers": tuple(str(server) for server in data["dns_servers"]),
+    }
+
+
+def _member_from(data: Any) -> Member:
+    return Member(str(data["container"]), str(data["name"]), str(data["run"]))
 
 
 def own_directory(path: str) -> str:
