@@ -2,7 +2,6 @@
 
 import secrets
 import shlex
-import time
 from typing import Any, List, NamedTuple, Sequence
 
 # Runs in the container: each target gets the token by UDP or in a TCP connection.  Never fails: the recorder decides.
@@ -23,7 +22,6 @@ for word in sys.argv[2:]:
     except OSError as error:
         print("error", word, error)
 """
-SETTLE = 0.4  # seconds for a frame to reach the record
 
 
 class Target(NamedTuple):
@@ -44,7 +42,6 @@ def sender(token: str, targets: Sequence[Target]) -> str:
 
 def arrived(lab: Any, token: str) -> List[Any]:
     """The frames that carried the token and reached the far side."""
-    time.sleep(SETTLE)
     found: List[Any] = lab.record(token)
     return found
 

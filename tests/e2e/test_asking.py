@@ -56,6 +56,35 @@ def test_an_annotation(lab: Any) -> None:
     send(lab, "--annotation rcc=1 --label rcc=1", [allowed(lab)], wanted=True)
 
 
+ANNOTATED = "podman --hooks-dir /usr/share/containers/oci/hooks.d run --rm --annotation rcc=1"
+
+
+def test_the_annotation_hook_alone(lab: Any) -> None:
+    """Without precreate, as on engines that have none: oci-hooks.d/rcc.json isolates at prestart."""
+    for network in ("", "--network=none"):
+        for target, wanted in ((allowed(lab), not network), (other(lab), False)):
+            token = f"tokhook{abs(hash((str(target), network))) % 10**9}"
+            code, out, err = lab.run(
+                f"{ANNOTATED} --cap-drop=NET_RAW {network} $RCC_LAB_IMAGE {sender(token, [target])}", timeout=60
+            )
+            assert code == 0, err
+            assert bool(arrived(lab, token)) is wanted, out
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--cap-add=NET_RAW", "NET_RAW"),
+        ("--cap-drop=NET_RAW --network=host", "host's own network"),
+        ("--privileged", "NET_ADMIN"),
+    ],
+)
+def test_what_precreate_would_have_hardened_is_refused_there(lab: Any, flags: str, reason: str) -> None:
+    code, _, _ = lab.run(f"{ANNOTATED} {flags} $RCC_LAB_IMAGE true", timeout=60)
+    assert code != 0
+    assert reason in lab.run("rcc why")[1] or "--privileged" in lab.run("rcc why")[1]
+
+
 def test_other_labels_do_not(lab: Any) -> None:
     send(lab, "--label rcc1=1 --label xrcc=1 --env rcc=1 --annotation rccx=1", [other(lab)], wanted=True)
 

@@ -44,6 +44,8 @@ def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
     admission.check_image(
         policy.image, tuple(str(config.get(key) or "") for key in ("RawImageName", "rootfsImageName"))
     )
+    for capability in admission.has_capabilities(spec, admission.DROPPED):
+        notes += (f"the capability {capability[4:]} was dropped",)
     admission.drop_capabilities(spec, admission.DROPPED)
     notes += admission.apply_limits(spec, policy.limits)
     run = os.urandom(8).hex()
