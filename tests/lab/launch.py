@@ -15,6 +15,7 @@ NEEDED = {  # command: Debian package
     "podman": "podman",
     "crun": "crun",
     "netavark": "netavark",
+    "iptables": "iptables",  # of netavark 1.4
     "aardvark-dns": "aardvark-dns",
     "slirp4netns": "slirp4netns",
     "newuidmap": "uidmap",
