@@ -5,17 +5,16 @@ Whatever goes wrong raises, and the container does not start.
 """
 
 import time
-from typing import Optional, Tuple
+from typing import Optional
 
 from rcc.app.facts import facts_of, names_of
 from rcc.app.resolve import Names
-from rcc.core.compile import compile_ruleset
-from rcc.core.policy import Policy
+from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.render_nft import render_nft
 from rcc.core.within import strictest
 from rcc.system.netns import inode_of, inside
 from rcc.system.nft import Nft
-from rcc.system.state import Member, Record, Settled, State
+from rcc.system.state import Record, Settled, State
 
 GENERATIONS = 0xFFFF
 
@@ -30,42 +29,45 @@ def isolate(state: State, settled: Settled, path: str, names: Names, *, bare: bo
     netns = inode_of(path)
     facts = facts_of(settled, names.answers(names_of(settled.policy)), path)
     with state:
-        before = state.record(netns)
-        published = tuple(sorted({*settled.published, *(() if before is None else before.published)}))
-
-        def load() -> "Tuple[Optional[Record], Policy, int]":
-            nft = Nft()
-            present = nft.present()
-            # The inode of a namespace that is gone is used again; its record says nothing about this one.
-            known = before if before is not None and before.ident == present else None
-            policy = settled.policy if known is None else strictest(known.policy, settled.policy)
-            if known is not None and policy == known.policy and published == known.published:
-                return known, policy, known.generation
-            generation = next_generation(present)
-            ruleset = compile_ruleset(policy, facts._replace(published=published), generation)
-            nft.load(render_nft(ruleset, ident_of(netns, generation), quota_used=nft.quota_used()))
-            nft.read_back(ruleset, ident_of(netns, generation))
-            return known, policy, generation
-
-        before, policy, generation = inside(path, load)
-        record = Record(
-            netns=netns,
-            path=path,
-            members=_joined(before, settled.member),
-            policy=policy,
-            source=settled.source,
-            notes=settled.notes,
-            generation=generation,
-            ident=ident_of(netns, generation),
-            published=published,
-            resolv_conf=settled.resolv_conf if before is None else before.resolv_conf,
-            hosts=settled.hosts if before is None else before.hosts,
-            dns_servers=settled.dns_servers if before is None else before.dns_servers,
-            bare=bare or (before is not None and before.bare),
-            since=time.time() if before is None else before.since,
-        )
+        record = inside(path, lambda: _load(state.record(netns), settled, facts, netns, path, bare))
         state.write_record(record)
     names.changed()
+    return record
+
+
+def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, path: str, bare: bool) -> Record:
+    """The namespace's new record, once the kernel holds what it says.  Runs inside the namespace."""
+    nft = Nft()
+    present = nft.present()
+    if before is None or before.ident != present:
+        # No labelled container has been here; a record of this inode is about another namespace that is gone.
+        first = Record(
+            netns=netns,
+            path=path,
+            members=(settled.member,),
+            generation=next_generation(present),
+            ident=ident_of(netns, next_generation(present)),
+            bare=bare,
+            since=time.time(),
+            **{field: getattr(settled, field) for field in Settled._fields if field != "member"},
+        )
+        return _loaded(nft, first, facts)
+    joined = before._replace(
+        members=(*(member for member in before.members if member.run != settled.member.run), settled.member),
+        policy=strictest(before.policy, settled.policy),
+        published=tuple(sorted({*before.published, *settled.published})),
+        bare=bare or before.bare,
+    )
+    if (joined.policy, joined.published) == (before.policy, before.published):
+        return joined
+    generation = next_generation(present)
+    return _loaded(nft, joined._replace(generation=generation, ident=ident_of(netns, generation)), facts)
+
+
+def _loaded(nft: Nft, record: Record, facts: Facts) -> Record:
+    ruleset = compile_ruleset(record.policy, facts._replace(published=record.published), record.generation)
+    nft.load(render_nft(ruleset, record.ident, quota_used=nft.quota_used()))
+    nft.read_back(ruleset, record.ident)
     return record
 
 
@@ -80,8 +82,3 @@ def next_generation(present: Optional[str]) -> int:
 def ident_of(netns: int, generation: int) -> str:
     """What our table in a namespace is marked with."""
     return f"{netns}.{generation}"
-
-
-def _joined(before: Optional[Record], member: Member) -> Tuple[Member, ...]:
-    others = () if before is None else tuple(m for m in before.members if m.run != member.run)
-    return (*others, member)
