@@ -3,8 +3,10 @@
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from typing import Any, Dict, List, Tuple
 
@@ -228,10 +230,12 @@ def test_the_user_of_a_rootless_lab_is_nobody_else() -> None:
 
 
 def test_only_root_can_enter() -> None:
+    """From a copy: the checkout may lie where only root can read it."""
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    done = subprocess.run([*drop, ENTER, "true"], capture_output=True, check=False)
-    if b"ermission denied" in done.stderr:
-        pytest.skip("root only can read this checkout")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(os.path.dirname(ENTER), os.path.join(folder, "lab"))
+        done = subprocess.run([*drop, os.path.join(folder, "lab", "enter"), "true"], capture_output=True, check=False)
     assert done.returncode == 77 and b"root" in done.stderr
 
 
