@@ -4,14 +4,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PREFIX ?= /usr
-SYSCONFDIR ?= /etc
+# Hook files name executables by absolute paths, and engines look for them in fixed folders: there is no PREFIX.
 DESTDIR ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-LIB := $(DESTDIR)$(PREFIX)/lib/rcc
-LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/rcc
-SHARE := $(DESTDIR)$(PREFIX)/share/rcc
+LIB := $(DESTDIR)/usr/lib/rcc
+LIBEXEC := $(DESTDIR)/usr/libexec/rcc
+SHARE := $(DESTDIR)/usr/share/rcc
 
 .PHONY: help
 help: ## This list
@@ -58,24 +57,24 @@ bench: setup ## What a start costs, as ratios within one run
 	@tests/bench/run
 
 .PHONY: install
-install: ## Install under DESTDIR and PREFIX, executables before the hook files that name them
-	install -d $(LIB) $(LIBEXEC) $(DESTDIR)$(PREFIX)/bin $(SHARE)/hooks.d $(SHARE)/profiles $(SHARE)/presets
+install: ## Install under DESTDIR, executables before the hook files that name them
+	install -d $(LIB) $(LIBEXEC) $(DESTDIR)/usr/bin $(SHARE)/hooks.d $(SHARE)/profiles $(SHARE)/presets
 	cd hooks && find rcc -name '*.py' -exec install -D -m 644 {} $(abspath $(LIB))/{} \;
 	install -m 755 hooks/rcc-hook hooks/rcc-agent $(LIBEXEC)/
-	install -m 755 hooks/rcc-command $(DESTDIR)$(PREFIX)/bin/rcc
+	install -m 755 hooks/rcc-command $(DESTDIR)/usr/bin/rcc
 	/usr/bin/python3 -m compileall -q $(if $(DESTDIR),-s $(DESTDIR)) $(LIB)
 	install -m 644 policy/profiles/*.yaml $(SHARE)/profiles/
 	install -m 644 policy/presets/*.yaml $(SHARE)/presets/
-	install -d $(DESTDIR)$(SYSCONFDIR)/rcc/profiles $(DESTDIR)$(SYSCONFDIR)/rcc/presets
-	install -D -m 644 oci-hooks.d/rcc.json $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d/rcc.json
+	install -d $(DESTDIR)/etc/rcc/profiles $(DESTDIR)/etc/rcc/presets
+	install -D -m 644 oci-hooks.d/rcc.json $(DESTDIR)/usr/share/containers/oci/hooks.d/rcc.json
 	install -m 644 oci-hooks.d/rcc-precreate.json $(SHARE)/hooks.d/rcc-precreate.json
-	install -D -m 644 containers.conf.d/50-rcc.conf $(DESTDIR)$(SYSCONFDIR)/containers/containers.conf.d/50-rcc.conf
+	install -D -m 644 containers.conf.d/50-rcc.conf $(DESTDIR)/etc/containers/containers.conf.d/50-rcc.conf
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there, hook files first; /etc/rcc stays
-	rm -f $(DESTDIR)$(SYSCONFDIR)/containers/containers.conf.d/50-rcc.conf
-	rm -f $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d/rcc.json $(SHARE)/hooks.d/rcc-precreate.json
-	rm -rf $(LIBEXEC) $(LIB) $(SHARE) $(DESTDIR)$(PREFIX)/bin/rcc
+	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-rcc.conf
+	rm -f $(DESTDIR)/usr/share/containers/oci/hooks.d/rcc.json $(SHARE)/hooks.d/rcc-precreate.json
+	rm -rf $(LIBEXEC) $(LIB) $(SHARE) $(DESTDIR)/usr/bin/rcc
 
 .PHONY: clean
 clean: ## Remove what builds and tests left

@@ -56,6 +56,51 @@ def test_a_foreign_namespace(rootful: Any) -> None:
     rootful.run("ip netns del foreign")
 
 
+@pytest.mark.parametrize(
+    ("owner", "reason"),
+    [
+        ("--network=host", "host's own network"),
+        ("--network=ns:/run/netns/foreign", "somebody else"),
+        ("--cap-add=NET_ADMIN", "NET_ADMIN"),
+        ("--privileged", "--privileged"),
+    ],
+)
+def test_joining_a_network_that_cannot_be_isolated(rootful: Any, owner: str, reason: str) -> None:
+    """The twin of the flags themselves: the same namespaces by way of another container."""
+    rootful.run("ip netns add foreign")
+    tables = rootful.run("nft list tables")[1]
+    for before, name in (("", "owner"), ("--network=container:owner", "between")):
+        flags = before or owner
+        code, _, err = rootful.run(f"podman run -d --name {name} {flags} $RCC_LAB_IMAGE sleep 100", timeout=60)
+        assert code == 0, err
+    for name in ("owner", "between"):
+        refused(rootful, f"{LABEL} --network=container:{name}", reason)
+    assert rootful.run("nft list tables")[1] == tables, "no table on the host, ever"
+    rootful.run("podman rm -f -t 0 between owner; ip netns del foreign")
+
+
+def test_joining_an_isolated_network_with_rights_over_it(lab: Any) -> None:
+    """Not asking for isolation does not help where the network is another's, and that one asked."""
+    code, _, err = lab.run(f"podman run -d --name closed {LABEL} $RCC_LAB_IMAGE sleep 100", timeout=60)
+    assert code == 0, err
+    for flags in ("--label rcc=0", ""):
+        refused(lab, f"{flags} --cap-add=NET_ADMIN --network=container:closed", "NET_ADMIN")
+    code, _, err = lab.run("podman run --rm --label rcc=0 --network=container:closed $RCC_LAB_IMAGE true", timeout=60)
+    assert code == 0, err
+
+
+def test_a_mount_of_what_rcc_keeps(lab: Any) -> None:
+    for folder in ("$XDG_RUNTIME_DIR", "$XDG_RUNTIME_DIR/rcc") if lab.rootless else ("/run", "/run/rcc", "/"):
+        refused(lab, f"{LABEL} -v {folder}:/mnt:ro", "rcc keeps")
+
+
+def test_rootless_ports_that_pass_by_the_rules(rootless: Any) -> None:
+    for network in ("slirp4netns", "bridge"):
+        refused(rootless, f"{LABEL} --network={network} -p 18080:8000", "published ports", "ingress: published")
+    code, _, err = rootless.run("podman run --rm --label rcc=web -p 18080:8000 $RCC_LAB_IMAGE true", timeout=60)
+    assert code == 0, err
+
+
 def test_a_broken_policy_names_file_line_and_column(lab: Any) -> None:
     write_profile(lab, "broken", "version: 1\negress:\n  - hots: a.example\n")
     refused(lab, "--label rcc=broken", "hots")

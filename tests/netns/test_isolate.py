@@ -9,7 +9,7 @@ import pytest
 from pair import Pair, entered
 from rcc.app.isolate import isolate
 from rcc.app.release import release
-from rcc.core.errors import KernelError
+from rcc.core.errors import KernelError, Refused
 from rcc.core.names import Answer, Answers
 from rcc.core.policy import CidrRule, HostRule, Policy, Ports, Where
 from rcc.system.netns import inode_of
@@ -91,11 +91,31 @@ def test_a_record_of_another_namespace_with_this_inode_counts_for_nothing(state:
     assert old.published == web
 
 
-def test_a_lost_record_does_not_let_old_flows_live_on(state: State, lab: Pair, path: str) -> None:
-    first = isolate(state, settled("a", ONE), path, Known(), bare=False)
-    state.remove_record(first.netns)
-    second = isolate(state, settled("b", TWO), path, Known(), bare=False)
-    assert second.generation == first.generation + 1
+@pytest.mark.parametrize("lose", ["record", "version"])
+def test_a_lost_record_lets_nobody_widen_what_is_loaded(state: State, lab: Pair, path: str, lose: str) -> None:
+    first = isolate(state, settled("a"), path, Known(), bare=False)
+    if lose == "record":
+        state.remove_record(first.netns)
+    else:
+        state.write_record(first._replace(ident="other.1"))
+    with pytest.raises(Refused, match="lost"):
+        isolate(state, settled("b", TWO), path, Known(), bare=False)
+    assert ident(lab) == first.ident
+
+
+def test_a_joiner_is_not_let_in_where_the_rules_were_changed(state: State, lab: Pair, path: str) -> None:
+    isolate(state, settled("a", ONE), path, Known(), bare=False)
+    with entered(lab.box):
+        Nft().load("insert rule inet rcc output accept\n")
+    with pytest.raises(KernelError, match="not those that rcc loaded"):
+        isolate(state, settled("b", ONE), path, Known(), bare=False)
+    assert runs(state, lab) == ["a"]
+
+
+def test_the_hosts_own_network_is_never_touched(state: State) -> None:
+    with pytest.raises(Refused, match="host's own network"):
+        isolate(state, settled("a", ONE), "/proc/self/ns/net", Known(), bare=False)
+    assert list(state.records()) == []
 
 
 def test_no_members_end_strips_the_others(state: State, lab: Pair, path: str) -> None:

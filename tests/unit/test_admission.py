@@ -20,7 +20,7 @@ def spec(**changes: Any) -> Dict[str, Any]:
             },
             "rlimits": [],
         },
-        "linux": {"namespaces": [{"type": "network", "path": "/run/netns/netns-1"}], "resources": {}},
+        "linux": {"namespaces": [{"type": "pid"}, {"type": "network", "path": "/run/netns/netns-1"}], "resources": {}},
     }
     value.update(changes)
     return value
@@ -78,13 +78,43 @@ def test_a_foreign_namespace_is_refused() -> None:
 
 def test_namespaces_that_are_accepted() -> None:
     made = admission.settle_netns(spec(), {"createNetNS": True})
-    assert made == admission.Netns("/run/netns/netns-1", "")
-    shared = admission.settle_netns(spec(), {"netNsCtr": ID})
-    assert shared.shared_with == ID
+    assert made == "/run/netns/netns-1"
+    assert admission.settle_netns(spec(), {"netNsCtr": ID}) == "/run/netns/netns-1"
     fresh = admission.settle_netns(spec(linux={"namespaces": [{"type": "network"}]}), {"createNetNS": True})
-    assert fresh.path == ""
+    assert fresh == ""
     other_engine = admission.settle_netns(spec(), {})
-    assert other_engine.path == "/run/netns/netns-1"
+    assert other_engine == "/run/netns/netns-1"
+
+
+PORTS = {"newPortMappings": [{"container_port": 80, "host_port": 8080, "protocol": "tcp"}]}
+
+
+def test_rootless_ports_that_pass_by_the_rules_are_refused() -> None:
+    with pytest.raises(Refused, match="published ports") as caught:
+        admission.refuse_rootless_ports([{}, PORTS], Policy("p"))
+    assert "ingress: published" in caught.value.hint
+    admission.refuse_rootless_ports([{}], Policy("p"))
+    admission.refuse_rootless_ports([PORTS], Policy("p", ingress="published"))
+
+
+@pytest.mark.parametrize("source", ["/", "/run", "/run/rcc", "/run/rcc/", "/run/rcc/agent.sock", "/run/rcc/netns"])
+def test_mounts_that_show_rccs_own_folder_are_refused(source: str) -> None:
+    with pytest.raises(Refused, match="/run/rcc"):
+        admission.refuse_mounts(["/home/me", source], "/run/rcc")
+
+
+def test_other_mounts_are_not() -> None:
+    admission.refuse_mounts(["/home/me", "/run/rcc2", "/run/containers", "/ru", "proc", ""][:4], "/run/rcc")
+
+
+@pytest.mark.parametrize("namespaces", [[], [{"type": "pid", "path": "/proc/1/ns/pid"}]])
+def test_tracing_processes_of_others_is_refused(namespaces: Any) -> None:
+    tracing = spec(linux={"namespaces": [{"type": "network"}, *namespaces]})
+    tracing["process"]["capabilities"]["effective"] = ["CAP_SYS_PTRACE"]
+    with pytest.raises(Refused, match="SYS_PTRACE"):
+        admission.refuse_undoing(tracing, {})
+    tracing["linux"]["namespaces"] = [{"type": "pid"}]
+    admission.refuse_undoing(tracing, {})
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,14 @@ import pytest
 from rcc import __version__
 from rcc.app import delegate
 from rcc.core.agent_protocol import parse_request
+from rcc.core.oci import HOOK, PYTHON
 from rcc.system.owner import own_namespaces
 
 SPEC: Dict[str, Any] = {"linux": {"namespaces": [{"type": "network", "path": "/proc/self/ns/net"}]}, "text": 'ü"\n'}
 DATA = json.dumps(SPEC, ensure_ascii=False).encode()
+ISOLATED = json.dumps(
+    {"hooks": {"poststop": [{"path": PYTHON, "args": [*HOOK, "poststop", "0123abcd"]}]}}, separators=(",", ":")
+)
 STATE = json.dumps({"id": "c" * 64, "pid": os.getpid(), "bundle": "/b", "status": "created"}).encode()
 NETNS = os.stat("/proc/self/ns/net").st_ino
 
@@ -58,8 +62,8 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent
 
 
 def test_the_request_is_one_that_the_agent_understands(agent: FakeAgent) -> None:
-    agent.reply = b'{"v":1,"ok":true,"spec":"{}"}\n'
-    assert delegate.admit_by_agent(DATA, '/tmp/a "b"', SPEC) == b"{}"
+    agent.reply = json.dumps({"v": 1, "ok": True, "spec": ISOLATED}).encode() + b"\n"
+    assert delegate.admit_by_agent(DATA, '/tmp/a "b"', SPEC) == ISOLATED.encode()
     request = parse_request(agent.asked[0])
     assert (request.op, request.spec.encode(), request.cwd) == ("admit", DATA, '/tmp/a "b"')
     assert (request.version, list(request.namespaces)) == (__version__, own_namespaces())
@@ -72,9 +76,11 @@ def test_the_request_is_one_that_the_agent_understands(agent: FakeAgent) -> None
     assert parse_request(agent.asked[2]).run == "0123abcd"
 
 
-def test_a_spec_that_stays_as_it_came(agent: FakeAgent) -> None:
-    agent.reply = b'{"v":1,"ok":true,"spec":null}\n'
-    assert delegate.admit_by_agent(DATA, "/", SPEC) == DATA
+@pytest.mark.parametrize("spec", [None, "{}", DATA.decode(), "[]", 7])
+def test_that_a_container_need_not_be_isolated_is_not_the_agents_to_say(agent: FakeAgent, spec: Any) -> None:
+    """Whoever got hold of the socket must not be able to open the next container with a word."""
+    agent.reply = json.dumps({"v": 1, "ok": True, "spec": spec}).encode() + b"\n"
+    assert delegate.admit_by_agent(DATA, "/", SPEC) is None
 
 
 @pytest.mark.parametrize(

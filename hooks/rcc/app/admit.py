@@ -9,19 +9,19 @@ import json
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
-from rcc.app.ask import joins_unlabelled, request_of
+from rcc.app.ask import joins_labelled, joins_unlabelled, request_of
 from rcc.app.policies import Policies
 from rcc.app.resolve import Names
 from rcc.app.select import Selection
 from rcc.core import admission
 from rcc.core.errors import Refused
-from rcc.core.oci import add_hook, hosts, resolv_conf
+from rcc.core.oci import HOOK, PYTHON, add_hook, hosts, resolv_conf
 from rcc.core.policy import Policy
 from rcc.core.request import Request
+from rcc.system.owner import owner_uid
+from rcc.system.podman_db import Stored
 from rcc.system.state import Member, Settled, State
 
-PYTHON = "/usr/bin/python3"
-HOOK = ("python3", "-IS", "/usr/libexec/rcc/rcc-hook")
 ENVIRONMENT = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin",)
 REFUSED = "rcc: refused this container, 'rcc why' tells why"
 TIMEOUT = 30  # seconds
@@ -34,13 +34,22 @@ def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
     request = request_of(
         selection, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked
     )
+    owners = selection.found.owners
     if not request.profile:
+        if owners and joins_labelled(selection):
+            # Not asking does not help where the network is another's, and that one asked.
+            admission.refuse_undoing(selection.spec, selection.config)
         return None
     spec, config = selection.spec, selection.config
-    netns = admission.settle_netns(spec, config)
+    path = admission.settle_netns(spec, config)
     admission.refuse_undoing(spec, config)
     admission.refuse_pasta_ports(config)
+    for owner in owners:
+        refuse_owner(owner)
+    admission.refuse_mounts(real_sources(spec), os.path.realpath(state.root))
     policy, notes = settle_policy(request, policies)
+    if owner_uid() != 0:
+        admission.refuse_rootless_ports([config, *(owner.config for owner in owners)], policy)
     admission.check_image(
         policy.image, tuple(str(config.get(key) or "") for key in ("RawImageName", "rootfsImageName"))
     )
@@ -55,19 +64,40 @@ def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
         source=request.source,
         notes=(*request.notes, *notes),
         published=admission.published_ports(config, policy),
-        resolv_conf=resolv_conf(spec) if netns.path or config.get("postConfigureNetNS") else "",
+        resolv_conf=resolv_conf(spec) if path or config.get("postConfigureNetNS") else "",
         hosts=hosts(spec),
         dns_servers=tuple(str(server) for server in config.get("dnsServer") or ()),
     )
-    if netns.path:
+    if path:
         from rcc.app.isolate import isolate
 
-        isolate(state, settled, netns.path, names, bare=joins_unlabelled(selection))
+        isolate(state, settled, path, names, bare=joins_unlabelled(selection))
     else:
         state.write_settled(settled)
         _add(spec, "createRuntime", [run, REFUSED])
     _add(spec, "poststop", [run])
     return json.dumps(spec).encode()
+
+
+def refuse_owner(owner: Stored) -> None:
+    """Raise Refused when the container whose network is joined could undo isolation, or has a foreign network."""
+    made_with: Dict[str, Any] = owner.config.get("spec") or {}
+    try:
+        admission.settle_netns(made_with, owner.config)
+        admission.refuse_undoing(made_with, owner.config)
+        admission.refuse_pasta_ports(owner.config)
+    except Refused as error:
+        name = str(owner.config.get("name") or owner.id)
+        raise Refused(
+            error.message, hint=error.hint, where=f"container {name}, whose network this one joins"
+        ) from error
+
+
+def real_sources(spec: Dict[str, Any]) -> List[str]:
+    """The real paths on the host of all that is bound into the container from a path."""
+    mounts = spec.get("mounts") or ()
+    sources = [str(mount.get("source") or "") for mount in mounts if isinstance(mount, dict)]
+    return [os.path.realpath(source) for source in sources if source.startswith("/")]
 
 
 def settle_policy(request: Request, policies: Policies) -> "Tuple[Policy, Tuple[str, ...]]":
@@ -88,19 +118,6 @@ def settle_policy(request: Request, policies: Policies) -> "Tuple[Policy, Tuple[
     if is_within(tighter, policy):
         return tighter, ()
     return policy, (f"the image names the profile {request.image_profile}, which is wider: passed over",)
-
-
-def run_of(spec: Dict[str, Any], stage: str) -> str:
-    """The token of the run whose hook of ``stage`` precreate has added to ``spec``, empty when there is none."""
-    for hook in (spec.get("hooks") or {}).get(stage) or ():
-        words = hook.get("args") or ()
-        if (
-            hook.get("path") == PYTHON
-            and tuple(words[: len(HOOK) + 1]) == (*HOOK, stage)
-            and len(words) > len(HOOK) + 1
-        ):
-            return str(words[len(HOOK) + 1])
-    return ""
 
 
 def _add(spec: Dict[str, Any], stage: str, words: List[str]) -> None:

@@ -7,21 +7,24 @@ precreate has seen the container, its own hooks do the work and this one only ma
 import os
 from typing import Any, Dict, Tuple
 
-from rcc.app.admit import run_of, settle_policy
+from rcc.app.admit import real_sources, refuse_owner, settle_policy
 from rcc.app.ask import joins_unlabelled, request_of
+from rcc.app.facts import record_facts
 from rcc.app.isolate import isolate
 from rcc.app.policies import Policies
 from rcc.app.resolve import AgentNames
 from rcc.app.select import select
 from rcc.core import admission
+from rcc.core.compile import compile_ruleset
 from rcc.core.errors import Refused, SpecError
 from rcc.core.oci import State as OciState
-from rcc.core.oci import annotations, container_ref, hosts, resolv_conf
+from rcc.core.oci import annotations, container_ref, hosts, resolv_conf, run_of
 from rcc.core.request import KEY, Asked, Request, decide
 from rcc.system.fast_json import loads
 from rcc.system.netns import inode_of, inside
 from rcc.system.nft import Nft
-from rcc.system.owner import state_root
+from rcc.system.owner import owner_uid, state_root
+from rcc.system.podman_db import Stored
 from rcc.system.state import Member, Settled, State
 
 SPEC_LIMIT = 64 << 20  # bytes
@@ -39,10 +42,13 @@ def isolate_annotated(container: OciState) -> None:
             _make_sure(state, run, path)
         return
     policies = Policies(state)
-    request, config, bare = _request(data, spec, container, policies)
+    request, config, owners, bare = _request(data, spec, container, policies)
     if not request.profile:
         return
     admission.settle_netns(spec, config)
+    for owner in owners:
+        refuse_owner(owner)
+    admission.refuse_mounts(real_sources(spec), os.path.realpath(state.root))
     if inode_of(path) == inode_of("/proc/self/ns/net"):
         raise Refused(
             "the container uses the host's own network, which rcc never touches", hint="leave hostNetwork out"
@@ -54,6 +60,8 @@ def isolate_annotated(container: OciState) -> None:
         words = " ".join(f"--cap-drop={name[4:]}" for name in held)
         raise Refused(f"the container has {', '.join(held)}, and no precreate hook to drop it", hint=words)
     policy, notes = settle_policy(request, policies)
+    if config and owner_uid() != 0:
+        admission.refuse_rootless_ports([config, *(owner.config for owner in owners)], policy)
     if policy.image.allow or policy.image.require_digest:
         name = annotations(spec).get("io.kubernetes.cri-o.ImageName", "")
         known = tuple(str(config.get(key) or "") for key in ("RawImageName", "rootfsImageName"))
@@ -73,7 +81,7 @@ def isolate_annotated(container: OciState) -> None:
 
 def _request(
     data: bytes, spec: Dict[str, Any], container: OciState, policies: Policies
-) -> "Tuple[Request, Dict[str, Any], bool]":
+) -> "Tuple[Request, Dict[str, Any], Tuple[Stored, ...], bool]":
     """Who asks for what, Podman's ContainerConfig (empty for other engines), and whether the namespace is an unlabelled
     one's.
     """
@@ -83,24 +91,26 @@ def _request(
     if not other_engine and container_ref(spec, container.bundle).libpod:
         selection = select(data, container.bundle)
         if selection is None:
-            return Request("", "nobody"), {}, False
+            return Request("", "nobody"), {}, (), False
         request = request_of(
             selection, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked
         )
-        return request, selection.config, joins_unlabelled(selection)
+        return request, selection.config, selection.found.owners, joins_unlabelled(selection)
     asked = Asked(annotation=annotations(spec).get(KEY, container.annotations.get(KEY)), image_known=True)
     request = decide(asked, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked)
-    return request, {}, False
+    return request, {}, (), False
 
 
 def _make_sure(state: State, run: str, path: str) -> None:
     """precreate has isolated this very start: its table must be where the container is going to be."""
     record = state.record(inode_of(path))
-    present = inside(path, lambda: Nft().present())
-    if record is None or present != record.ident or all(member.run != run for member in record.members):
-        raise Refused(
-            "precreate isolated another network namespace than the container's", hint="start the container again"
-        )
+    if record is not None and any(member.run == run for member in record.members):
+        facts = record_facts(record, ())
+        ruleset = compile_ruleset(record.policy, facts, record.generation)
+        ident = record.ident
+        inside(path, lambda: Nft().read_back(ruleset, ident, same_facts=False))
+        return
+    raise Refused("precreate isolated another network namespace than the container's", hint="start the container again")
 
 
 def _spec(data: bytes) -> Dict[str, Any]:

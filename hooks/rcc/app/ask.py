@@ -23,6 +23,12 @@ def request_of(
     return decide(asked, default_profile=default_profile, always=always, locked=locked)
 
 
+def joins_labelled(selection: Selection) -> bool:
+    """Whether the network namespace belongs to a container that asks for isolation."""
+    owner, _ = _owner_request(selection, "default")
+    return owner is not None and bool(owner.profile)
+
+
 def joins_unlabelled(selection: Selection) -> bool:
     """Whether the network namespace belongs to a container that does not ask for isolation itself."""
     owner, _ = _owner_request(selection, "default")

@@ -1,7 +1,8 @@
 """Have the running agent do the hook's work: everything that takes a Python start long to import is there already.
 
-Only the agent's success counts.  Where it does not answer, is another rcc's or another namespace's, or has any error to
-tell, the hook does the work itself, and what it then finds is what is told.  So this saves time and decides nothing.
+Only the agent's success counts, and only that a container is isolated: that one need not be is not its to say.
+Where it does not answer, is another rcc's or another namespace's, or has any error to tell, the hook does the work
+itself, and what it then finds is what is told.
 
 Imports next to nothing: see tests/unit/test_imports.py.
 """
@@ -10,7 +11,7 @@ import posix
 
 from rcc import __version__
 from rcc.core.errors import AgentError, RccError
-from rcc.core.oci import netns_path, parse_state
+from rcc.core.oci import netns_path, parse_state, run_of
 from rcc.system.agent_line import exchange
 from rcc.system.fast_json import loads, quote
 from rcc.system.owner import own_namespaces, state_root
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Optional
 
 PROTOCOL = 1  # core/agent_protocol.py VERSION
-ADMIT_SECONDS = 8.0  # the names may take two of them
+ADMIT_SECONDS = 4.0  # the names may take two of them
 RELEASE_SECONDS = 3.0
 HEX = "0123456789abcdef"
 
@@ -34,10 +35,12 @@ def admit_by_agent(data: bytes, cwd: str, spec: "Dict[str, Any]") -> "Optional[b
         reply = _ask(members, ADMIT_SECONDS)
     except (OSError, ValueError, RccError):
         return None
-    if "spec" not in reply:
+    changed = reply.get("spec")
+    if not isinstance(changed, str):
         return None
-    changed = reply["spec"]
-    return data if changed is None else str(changed).encode("utf-8")
+    # The container asks: a spec without rcc's own hook in it is nobody's success.
+    answer = loads(changed.encode("utf-8"))
+    return changed.encode("utf-8") if isinstance(answer, dict) and run_of(answer, "poststop") else None
 
 
 def isolate_by_agent(run: str, state: bytes) -> bool:

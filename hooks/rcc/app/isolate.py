@@ -10,9 +10,11 @@ from typing import Optional
 from rcc.app.facts import facts_of, names_of
 from rcc.app.resolve import Names
 from rcc.core.compile import Facts, compile_ruleset
+from rcc.core.errors import Refused
 from rcc.core.render_nft import render_nft
+from rcc.core.ruleset import Ruleset
 from rcc.core.within import strictest
-from rcc.system.netns import inode_of, inside
+from rcc.system.netns import OWN, inode_of, inside
 from rcc.system.nft import Nft
 from rcc.system.state import Record, Settled, State
 
@@ -24,9 +26,14 @@ def isolate(state: State, settled: Settled, path: str, names: Names, *, bare: bo
 
     ``bare``: an unlabelled container has (or owns) this namespace too.  Doing it again for the same run changes
     nothing. Where policies meet, what both allow is what holds (threat 41).  Raises KernelError when rules do not load
-    or read back.
+    or read back, Refused for the host's own network and for one whose rules are there without their record.
     """
     netns = inode_of(path)
+    if netns == inode_of(OWN):
+        raise Refused(
+            "the container shares the host's own network, which rcc never touches",
+            hint="leave --network=host out, also for the container whose network this one joins",
+        )
     facts = facts_of(settled, names.answers(names_of(settled.policy)), path)
     with state:
         record = inside(path, lambda: _load(state.record(netns), settled, facts, netns, path, bare))
@@ -39,19 +46,24 @@ def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, 
     """The namespace's new record, once the kernel holds what it says.  Runs inside the namespace."""
     nft = Nft()
     present = nft.present()
-    if before is None or before.ident != present:
+    if present is None:
         # No labelled container has been here; a record of this inode is about another namespace that is gone.
         first = Record(
             netns=netns,
             path=path,
             members=(settled.member,),
-            generation=next_generation(present),
-            ident=ident_of(netns, next_generation(present)),
+            generation=1,
+            ident=ident_of(netns, 1),
             bare=bare,
             since=time.time(),
             **{field: getattr(settled, field) for field in Settled._fields if field != "member"},
         )
         return _loaded(nft, first, facts)
+    if before is None or before.ident != present:
+        raise Refused(
+            "the network is isolated already, but what rcc knew of it is lost: nobody can tell what it may allow",
+            hint="stop all containers that share this network, then start them again",
+        )
     joined = before._replace(
         members=(*(member for member in before.members if member.run != settled.member.run), settled.member),
         policy=strictest(before.policy, settled.policy),
@@ -59,24 +71,21 @@ def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, 
         bare=bare or before.bare,
     )
     if (joined.policy, joined.published) == (before.policy, before.published):
+        nft.read_back(_ruleset(joined, facts), joined.ident, same_facts=False)
         return joined
-    generation = next_generation(present)
+    generation = before.generation % GENERATIONS + 1
     return _loaded(nft, joined._replace(generation=generation, ident=ident_of(netns, generation)), facts)
 
 
 def _loaded(nft: Nft, record: Record, facts: Facts) -> Record:
-    ruleset = compile_ruleset(record.policy, facts._replace(published=record.published), record.generation)
+    ruleset = _ruleset(record, facts)
     nft.load(render_nft(ruleset, record.ident, quota_used=nft.quota_used()))
     nft.read_back(ruleset, record.ident)
     return record
 
 
-def next_generation(present: Optional[str]) -> int:
-    """The generation after that of the table that is loaded: flows judged by that one must be judged again."""
-    if present is None:
-        return 1
-    tail = present.rpartition(".")[2]
-    return int(tail) % GENERATIONS + 1 if tail.isdecimal() else 1
+def _ruleset(record: Record, facts: Facts) -> Ruleset:
+    return compile_ruleset(record.policy, facts._replace(published=record.published), record.generation)
 
 
 def ident_of(netns: int, generation: int) -> str:

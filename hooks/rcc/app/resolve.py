@@ -35,15 +35,19 @@ class AgentNames:
         """What ``names`` stand for now, as far as that is found out in SECONDS."""
         try:
             return ask_agent(self._root, names, SECONDS) if names else ()
-        except AgentError:
-            pass
-        self._start(SECONDS)
-        try:
-            return ask_agent(self._root, names, SECONDS)
-        except AgentError:
-            from rcc.system.resolver import resolve_now
+        except NoAgent:
+            self._start(SECONDS)
+            try:
+                return ask_agent(self._root, names, SECONDS)
+            except AgentError:
+                return self._alone(names)
+        except AgentError:  # it is there and does not answer: a second question would wait as long
+            return self._alone(names)
 
-            return resolve_now(names, SECONDS)
+    def _alone(self, names: Sequence[str]) -> Answers:
+        from rcc.system.resolver import resolve_now
+
+        return resolve_now(names, SECONDS)
 
     def changed(self) -> None:
         """Tell the agent.  One that does not hear it finds out by itself, and the next one reads all records."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Optional, Sequence, Set
+from typing import Any, Callable, Sequence, Set
 
 from rcc import __version__
 from rcc.app.admit import admit
@@ -56,15 +56,20 @@ class _LookupNames:
         self._loop.call_soon_threadsafe(self._refresher.rescan)
 
 
-def admit_spec(root: str, request: Request, names: Names) -> Optional[bytes]:
-    """precreate, for the hook that sent ``request``.  Raises RccError: the hook then finds out and tells by itself."""
+def admit_spec(root: str, request: Request, names: Names) -> bytes:
+    """precreate, for the hook that sent ``request``.  Raises RccError: the hook then finds out and tells by itself,
+    also that a container need not be isolated.
+    """
     selection = select(request.spec.encode("utf-8"), request.cwd)
     if selection is None:
-        return None
+        raise AgentError("nobody asks for this container to be isolated")
     path = netns_path(selection.spec)
     if (inode_of(path) if path else 0) != request.netns:
         raise AgentError("the network namespace is another one for the hook")
-    return admit(selection, State(root), names)
+    spec = admit(selection, State(root), names)
+    if spec is None:
+        raise AgentError("this container is not to be isolated")
+    return spec
 
 
 def isolate_run(root: str, request: Request, names: Names) -> None:

@@ -6,7 +6,7 @@ The spec is the OCI runtime configuration (config.json) as a dict.  ``config`` i
 """
 
 from fnmatch import fnmatchcase
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from rcc.core.errors import Refused, SpecError
 from rcc.core.policy import ImageRules, Limits, Policy, Ports
@@ -29,13 +29,6 @@ CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient
 # krun put frames on the wire past inet hooks (gvisor runsc/sandbox/network.go; kata
 # docs/design/architecture/networking.md).
 RUNTIMES = ("crun", "runc")
-
-
-class Netns(NamedTuple):
-    """The network namespace that a container will have: ``path`` is empty while the runtime has yet to make it."""
-
-    path: str
-    shared_with: str  # id of the container that owns it, empty when it is this container's own
 
 
 def has_capabilities(spec: Mapping[str, Any], names: Tuple[str, ...]) -> Tuple[str, ...]:
@@ -61,6 +54,8 @@ def refuse_undoing(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
             hint="leave --privileged out, or run it without the label rcc",
         )
     held = has_capabilities(spec, UNDOING)
+    if _sees_other_processes(spec):
+        held += has_capabilities(spec, ("CAP_SYS_PTRACE",))
     if held:
         words = ", ".join(name[4:] for name in held)
         raise Refused(
@@ -76,22 +71,67 @@ def refuse_undoing(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         )
 
 
-def settle_netns(spec: Mapping[str, Any], config: Mapping[str, Any]) -> Netns:
-    """The namespace to isolate.  Raises Refused when the container uses the host's or a foreign one."""
-    own = [entry for entry in _mapping(spec, "linux").get("namespaces") or () if entry.get("type") == "network"]
+def settle_netns(spec: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The path of the namespace to isolate, empty while the runtime has yet to make it.
+
+    Raises Refused when the container uses the host's or a foreign one.  For a container that joins another's namespace
+    ask for the owner too, with the spec and the configuration that it was made with.
+    """
+    own = _namespaces(spec, "network")
     if not own:
         raise Refused(
             "the container uses the host's own network, which rcc never touches",
             hint="leave --network=host out",
         )
     path = str(own[0].get("path") or "")
-    owner = str(config.get("netNsCtr") or "")
-    if path and config and not owner and not config.get("createNetNS"):
+    if path and config and not config.get("netNsCtr") and not config.get("createNetNS"):
         raise Refused(
             f"the network namespace {path} was made by somebody else, who may still change it",
             hint="use --network=bridge, none, pasta or slirp4netns instead of --network=ns:PATH",
         )
-    return Netns(path, owner)
+    return path
+
+
+def refuse_rootless_ports(configs: Iterable[Mapping[str, Any]], policy: Policy) -> None:
+    """Raise Refused for published ports that reach the container past the rules.
+
+    Rootless engines forward them by a process inside the container's namespace (RootlessKit's builtin port driver,
+    pasta's spliced connections), so they come from its own loopback, which is open to itself (seen with Podman 4.3.1).
+    """
+    if policy.ingress != "published" and any(_port_mappings(config) for config in configs):
+        raise Refused(
+            "without root, published ports reach the container past its rules, and its policy admits no ingress",
+            hint="leave --publish out, or use a profile with `ingress: published`",
+        )
+
+
+def refuse_mounts(sources: Iterable[str], kept: str) -> None:
+    """Raise Refused when a mount shows the container the folder ``kept``, with rcc's state and its agent's socket.
+
+    ``sources``: the real paths on the host of all that is bound into the container.  Whoever reaches that folder can
+    change what rcc knows of other containers; a read-only mount is enough for the socket.
+    """
+    for source in sources:
+        folder = source.rstrip("/") + "/"
+        if f"{kept}/".startswith(folder) or folder.startswith(f"{kept}/"):
+            raise Refused(
+                f"the mount of {source} shows the container what rcc keeps in {kept}",
+                hint="mount the folders that the container needs, one by one",
+            )
+
+
+def _sees_other_processes(spec: Mapping[str, Any]) -> bool:
+    """Whether the container has the host's process ids, or another container's."""
+    own = _namespaces(spec, "pid")
+    return not own or bool(own[0].get("path"))
+
+
+def _namespaces(spec: Mapping[str, Any], kind: str) -> List[Dict[str, Any]]:
+    return [entry for entry in _mapping(spec, "linux").get("namespaces") or () if entry.get("type") == kind]
+
+
+def _port_mappings(config: Mapping[str, Any]) -> Sequence[Any]:
+    return config.get("newPortMappings") or config.get("portMappings") or ()
 
 
 def refuse_pasta_ports(config: Mapping[str, Any]) -> None:
@@ -194,7 +234,7 @@ def published_ports(config: Mapping[str, Any], policy: Policy) -> Tuple[Ports, .
     if policy.ingress != "published":
         return ()
     found = set()
-    for mapping in config.get("newPortMappings") or config.get("portMappings") or ():
+    for mapping in _port_mappings(config):
         low = int(mapping.get("container_port") or mapping.get("containerPort") or 0)
         high = low + max(int(mapping.get("range") or 1), 1) - 1
         for protocol in str(mapping.get("protocol") or "tcp").lower().split(","):

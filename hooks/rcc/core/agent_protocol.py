@@ -16,7 +16,7 @@ Everything here is pure and its import cheap: the hook uses it before a containe
 
 import json
 from ipaddress import ip_address
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from rcc.core.errors import AgentError
 from rcc.core.names import Answer, Answers
@@ -108,9 +108,9 @@ def _work_request(op: str, data: Dict[str, Any]) -> Request:
     )
 
 
-def render_spec(spec: Optional[bytes]) -> bytes:
-    """The reply to ``admit``: the spec to go on with, None for the one that came."""
-    return _line({"v": VERSION, "ok": True, "spec": None if spec is None else spec.decode("utf-8")}, REPLY_LIMIT)
+def render_spec(spec: bytes) -> bytes:
+    """The reply to ``admit``: the spec to go on with."""
+    return _line({"v": VERSION, "ok": True, "spec": spec.decode("utf-8")}, REPLY_LIMIT)
 
 
 def render_ok() -> bytes:

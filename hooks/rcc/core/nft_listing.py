@@ -23,14 +23,18 @@ from rcc.core.ruleset import Ruleset
 from rcc.core.special import Address
 
 _PROTOCOLS = {6: "tcp", 17: "udp"}
+# Sets of what is true of the host and the container's network at a moment.
+MOVING = ("special", "resolvers")
 _ENDS = ("accept", "drop", "return", "reject")
 # What tells one rule from another: comment, sets, ct marks, verdict.
 _Signature = Tuple[str, Tuple[str, ...], Tuple[int, ...], str]
 
 
-def differences(listing: Any, ruleset: Ruleset, ident: str) -> Iterator[str]:
+def differences(listing: Any, ruleset: Ruleset, ident: str, *, same_facts: bool = True) -> Iterator[str]:
     """What is wrong with the listed table, a line each; nothing when it is that of ``ruleset`` and ``ident``.
 
+    Without ``same_facts`` the elements of the sets in MOVING are not compared: the ruleset was made of facts of another
+    moment than those that the agent has loaded since.
     ``listing``: the members of ``nftables`` in the answer to ``list table``, protocols as numbers.
     Raises ValueError, TypeError, KeyError, AttributeError or IndexError for what is no such listing.
     """
@@ -45,7 +49,7 @@ def differences(listing: Any, ruleset: Ruleset, ident: str) -> Iterator[str]:
     quotas = [] if ruleset.egress_quota is None else [(QUOTA, ruleset.egress_quota)]
     yield from _compare("quota", quotas, [(quota["name"], quota["bytes"]) for quota in found.get("quota", ())])
     yield from _chain_differences(found, ruleset, ident)
-    yield from _set_differences(found, ruleset)
+    yield from _set_differences(found, ruleset, () if same_facts else MOVING)
     known = {"metainfo", "table", "counter", "quota", "chain", "rule", "set"}
     for kind in sorted(set(found) - known):
         yield f"there is a {kind} that rcc has not made"
@@ -131,13 +135,13 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(part)
 
 
-def _set_differences(found: Dict[str, List[Any]], ruleset: Ruleset) -> Iterator[str]:
+def _set_differences(found: Dict[str, List[Any]], ruleset: Ruleset, moving: Tuple[str, ...]) -> Iterator[str]:
     expected = {nft_set.name: nft_set for nft_set in nft_sets(ruleset)}
     actual = {listed["name"]: listed for listed in found.get("set", ())}
     yield from _compare("sets", sorted(expected), sorted(actual))
     for name in sorted(set(expected) & set(actual)):
         yield from _compare(f"set {name}", _definition(expected[name]), _listed_definition(actual[name]))
-        if expected[name].dynamic:
+        if expected[name].dynamic or name.startswith(moving):
             continue
         wanted = {element.key for element in expected[name].elements if element.lifetime is None}
         listed = {key for key in map(_static_key, actual[name].get("elem", ())) if key is not None}

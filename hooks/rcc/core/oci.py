@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     Json = Dict[str, Any]
 
+# The hooks that precreate adds: the interpreter, its arguments, then the stage and the run.
+PYTHON = "/usr/bin/python3"
+HOOK = ("python3", "-IS", "/usr/libexec/rcc/rcc-hook")
+
 ID_LENGTH = 64  # hex digits (containers/storage stringid)
 HEX = "0123456789abcdef"
 CREATED = "io.kubernetes.cri-o.Created"
@@ -150,9 +154,7 @@ def hosts(spec: "Json") -> str:
     return mount_source(spec, "/etc/hosts")
 
 
-def add_hook(
-    spec: "Json", stage: str, path: str, args: "List[str]", env: "List[str]", timeout: int
-) -> None:
+def add_hook(spec: "Json", stage: str, path: str, args: "List[str]", env: "List[str]", timeout: int) -> None:
     """Add a hook (OCI runtime-spec, config.md) to ``spec``; one with the same path and arguments is replaced.
 
     timeout in seconds.  The runtime runs the hooks of a stage in order, so ours comes after those that are there: a
@@ -162,6 +164,16 @@ def add_hook(
     spec["hooks"] = hooks
     others = [hook for hook in _objects(hooks, stage) if hook.get("path") != path or hook.get("args") != args]
     hooks[stage] = [*others, {"path": path, "args": args, "env": env, "timeout": timeout}]
+
+
+def run_of(spec: "Json", stage: str) -> str:
+    """The token of the run whose hook of ``stage`` rcc's precreate has added to ``spec``, empty when there is none."""
+    ours = [*HOOK, stage]
+    for hook in _objects(_object(spec, "hooks"), stage):
+        words = hook.get("args") or []
+        if hook.get("path") == PYTHON and words[: len(ours)] == ours and len(words) > len(ours):
+            return str(words[len(ours)])
+    return ""
 
 
 def _from_mounts(spec: "Json") -> "Iterator[Tuple[str, str]]":

@@ -68,12 +68,15 @@ class Nft:
             return self._parse(ident_of, listing)
         return None if self._list(f"table {FAMILY} {TABLE}") is None else ""
 
-    def read_back(self, ruleset: Ruleset, ident: str) -> None:
-        """Raise KernelError unless the kernel holds exactly the table of ``ruleset`` and ``ident``."""
+    def read_back(self, ruleset: Ruleset, ident: str, *, same_facts: bool = True) -> None:
+        """Raise KernelError unless the kernel holds exactly the table of ``ruleset`` and ``ident``.
+
+        ``same_facts`` as in core/nft_listing.py ``differences``.
+        """
         listing = self._list(f"table {FAMILY} {TABLE}")
         if listing is None:
             raise KernelError("the rules are not in the kernel", hint="something removed them: restart the container")
-        first = self._parse(lambda data: next(differences(data, ruleset, ident), None), listing)
+        first = self._parse(lambda data: next(differences(data, ruleset, ident, same_facts=same_facts), None), listing)
         if first is not None:
             raise KernelError(
                 f"the rules in the kernel are not those that rcc loaded: {first}",

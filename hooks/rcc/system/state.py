@@ -266,7 +266,7 @@ class State:
     def _write(self, folder: str, name: str, data: Dict[str, Any]) -> None:
         directory = own_directory(os.path.join(self.root, folder))
         path = os.path.join(directory, name)
-        beside = f"{path}.{os.getpid()}"
+        beside = f"{path}.{os.urandom(8).hex()}"
         try:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "w", encoding="utf-8") as stream:
