@@ -93,6 +93,25 @@ def test_ping_and_raw_sockets_do_not_get_out(rootful: Any) -> None:
         assert bool(arrived(lab, token)) is wanted, (flags, out, err)
 
 
+def test_sockets_that_no_rule_sees_do_not_open(lab: Any) -> None:
+    """AF_VSOCK 40, AF_ALG 38, netlink for audit and netfilter; name resolution still has its own."""
+    code = (
+        "import socket\n"
+        "for family, kind, protocol in ((40, 1, 0), (38, 5, 0), (16, 3, 9), (16, 3, 12), (16, 3, 0), (1, 1, 0)):\n"
+        "  try: socket.socket(family, kind, protocol).close(); print(family, protocol, 'open')\n"
+        "  except OSError as e: print(family, protocol, 'closed')\n"
+    )
+    found = []
+    for flags in ("", LABEL):
+        done, out, err = lab.run(
+            ["sh", "-c", f'podman run --rm {flags} $RCC_LAB_IMAGE python3 -c "$1"', "sh", code], timeout=60
+        )
+        assert done == 0, err
+        found.append(out.split("\n"))
+    assert "40 0 open" in found[0] or "38 0 open" in found[0], "without rcc one of them opens, or this proves nothing"
+    assert [line for line in found[1] if line.endswith("open")] == ["16 0 open", "1 0 open"]
+
+
 def test_the_hosts_ruleset_is_the_same_byte_for_byte(rootful: Any) -> None:
     rules = []
     rootful.run("podman run --rm $RCC_LAB_IMAGE true", timeout=60)  # netavark orders its chains anew for the first one

@@ -42,6 +42,7 @@ def refused(lab: Any, flags: str, reason: str, remedy: str = "", before: str = "
         ("--cap-add=NET_ADMIN", "NET_ADMIN", "--cap-drop=NET_ADMIN"),
         ("--cap-add=SYS_ADMIN", "SYS_ADMIN", "--cap-drop=SYS_ADMIN"),
         ("--cap-add=all", "NET_ADMIN", "--cap-drop=NET_ADMIN"),
+        ("--security-opt=seccomp=unconfined", "seccomp", "seccomp=unconfined"),
         ("--label rcc=defualt", "defualt", "default"),
         ("--label rcc=Not/AName", "Not/AName", ""),
     ],

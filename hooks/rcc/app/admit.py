@@ -18,6 +18,7 @@ from rcc.core.errors import Refused
 from rcc.core.oci import HOOK, PYTHON, add_hook, hosts, resolv_conf
 from rcc.core.policy import Policy
 from rcc.core.request import Request
+from rcc.core.seccomp import close_families
 from rcc.system.owner import owner_uid
 from rcc.system.podman_db import Stored
 from rcc.system.state import Member, Settled, State
@@ -56,6 +57,7 @@ def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
     for capability in admission.has_capabilities(spec, admission.DROPPED):
         notes += (f"the capability {capability[4:]} was dropped",)
     admission.drop_capabilities(spec, admission.DROPPED)
+    close_families(spec)
     notes += admission.apply_limits(spec, policy.limits)
     run = os.urandom(8).hex()
     settled = Settled(
