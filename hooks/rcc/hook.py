@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rcc.app.select import Selection
 
 INPUT_LIMIT = 64 << 20  # bytes; a spec is some 10 to 50 kB
-POSTSTOP_STATUS = "stopped"  # status at poststop (OCI runtime-spec, runtime.md)
 
 
 def read_input() -> bytes:

@@ -21,6 +21,7 @@ from rcc.core.policy import (
     Policy,
     Ports,
     Where,
+    merge_ports,
 )
 from rcc.core.policy_json import policy_from_data, policy_to_data
 from rcc.core.policy_yaml import parse_layer, read_layer
@@ -28,7 +29,7 @@ from rcc.core.render_policy import render_policy
 from rcc.core.settings_yaml import read_settings
 from rcc.core.sources import PRESET, PROFILE, SETTINGS, Source
 from rcc.core.special import touches_special
-from rcc.core.within import find_wider, is_within, merge_ports, strictest
+from rcc.core.within import find_wider, is_within, strictest
 
 # Few names, networks and ports, so that they often meet.
 NAMES = ("example.com", "api.example.com", "a.api.example.com", "example.org")

@@ -8,9 +8,9 @@ from typing import List, Optional, Tuple
 
 import pytest
 from pair import Pair, box_address, entered, family_of
-from rcc.core.compile import EVERY_PORT, Facts, compile_ruleset, merge_ports
+from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.elements import disjoint
-from rcc.core.policy import Policy, Ports
+from rcc.core.policy import EVERY_PORT, Policy, Ports, merge_ports
 from rcc.core.render_nft import render_nft
 from rcc.core.ruleset import Element, Packet, Ruleset, evaluate
 from rcc.system.nft import Nft

@@ -8,9 +8,9 @@ from typing import Iterable, Optional, Tuple
 
 import pytest
 from pair import BOX4, BOX6, WORLD4, WORLD6, Pair, box_address, entered, family_of
-from rcc.core.compile import EVERY_PORT, Facts, compile_ruleset
+from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
-from rcc.core.policy import CidrRule, Policy, Ports, Where
+from rcc.core.policy import EVERY_PORT, CidrRule, Policy, Ports, Where
 from rcc.core.render_nft import render_elements, render_nft
 from rcc.core.ruleset import Element, Ruleset
 from rcc.system.nft import Nft

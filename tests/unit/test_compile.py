@@ -2,9 +2,10 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Iterable, Tuple
 
 import pytest
-from rcc.core.compile import EVERY_PORT, LONGEST, SHORTEST, Facts, compile_ruleset, lifetime_of, merge_ports
+from rcc.core.compile import LONGEST, SHORTEST, Facts, compile_ruleset, lifetime_of
 from rcc.core.elements import disjoint
 from rcc.core.policy import (
+    EVERY_PORT,
     HTTPS,
     CidrRule,
     EgressRule,
@@ -15,6 +16,7 @@ from rcc.core.policy import (
     Policy,
     Ports,
     Where,
+    merge_ports,
 )
 from rcc.core.ruleset import Element, Packet, Ruleset, evaluate
 

@@ -4,8 +4,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
-from rcc.core.compile import EVERY_PORT
-from rcc.core.policy import HTTPS, Ports
+from rcc.core.policy import EVERY_PORT, HTTPS, Ports
 from rcc.core.ruleset import MARK_BASE, Element, Packet, Ruleset, Verdict, evaluate
 
 OWN, NAME, OTHER = ip_address("10.77.0.2"), ip_address("198.51.100.7"), ip_address("198.51.100.8")

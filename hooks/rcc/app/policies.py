@@ -95,6 +95,6 @@ class Policies:
             return  # a full disk makes starts slower, not different
 
 
-def admin_settings() -> StartSettings:
-    """The settings of this machine and the calling user."""
+def settings_in_force() -> StartSettings:
+    """The settings of this machine and the calling user, within the admin's lock."""
     return Policies(State(state_root())).settings()

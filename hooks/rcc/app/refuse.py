@@ -39,9 +39,9 @@ def refuse(error: Exception, container: str = "", name: str = "", *, labels_unre
 
 
 def _unreadable_may_pass() -> bool:
-    from rcc.app.policies import admin_settings
+    from rcc.app.policies import settings_in_force
 
     try:
-        return admin_settings().on_unreadable_labels == "pass"
+        return settings_in_force().on_unreadable_labels == "pass"
     except (RccError, ImportError):
         return False

@@ -2,9 +2,9 @@
 one.
 """
 
-from typing import Optional
-
 from rcc.core.errors import KernelError
+from rcc.system.netns import find_inode, inside
+from rcc.system.nft import Nft
 from rcc.system.state import Record, State
 
 
@@ -35,22 +35,11 @@ def release(state: State, *, run: str = "", container: str = "") -> None:
 
 
 def _alive(record: Record) -> bool:
-    return _inode(record.path) == record.netns
-
-
-def _inode(path: str) -> Optional[int]:
-    import os
-
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return None
+    return find_inode(record.path) == record.netns
 
 
 def _open_again(record: Record) -> None:
     """An unlabelled container had the namespace to begin with, and the last labelled one has left it."""
-    from rcc.system.netns import inside
-    from rcc.system.nft import Nft
 
     def remove() -> None:
         nft = Nft()

@@ -12,7 +12,7 @@ from rcc.core.errors import KernelError
 from rcc.core.names import Answers
 from rcc.core.refresh_nft import render_anew, render_refresh
 from rcc.core.ruleset import Ruleset
-from rcc.system.netns import OWN, inode_of, inside
+from rcc.system.netns import OWN, find_inode, inode_of, inside
 from rcc.system.nft import Nft
 from rcc.system.state import Record, State
 
@@ -58,7 +58,7 @@ def _load(record: Record, before: Optional[Ruleset], ruleset: Ruleset) -> Renewe
 
 def is_alive(record: Record) -> bool:
     """Whether the namespace can be found where the record says."""
-    return _inode(record.path) == record.netns
+    return find_inode(record.path) == record.netns
 
 
 def forget_if_gone(state: State, known: Record) -> bool:
@@ -83,7 +83,7 @@ def find_namespace(netns: int, proc: str = "/proc") -> Optional[str]:
     for name in os.listdir(proc):
         if name.isdigit():
             place = f"{proc}/{name}/ns/net"
-            if _inode(place) == netns:
+            if find_inode(place) == netns:
                 return place
     return None
 
@@ -95,10 +95,3 @@ def signature(path: str) -> Tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (found.st_ino, found.st_mtime_ns, found.st_size)
-
-
-def _inode(path: str) -> Optional[int]:
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return None

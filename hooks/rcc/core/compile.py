@@ -4,11 +4,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses,
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from rcc.core.elements import disjoint
-from rcc.core.policy import PROTOCOLS, CidrRule, HostRule, InternetRule, Network, Policy, Ports
+from rcc.core.policy import EVERY_PORT, CidrRule, HostRule, InternetRule, Network, Policy, Ports, merge_ports
 from rcc.core.ruleset import Element, Ruleset
 from rcc.core.special import SPECIAL4, SPECIAL6, Address, is_special, never_by_name
-
-EVERY_PORT = tuple(Ports(protocol, 1, 65535) for protocol in PROTOCOLS)
 
 # Names that engines write into a container's /etc/hosts for the host itself (Podman's libpod, Docker Desktop).
 HOST_NAMES = ("host.containers.internal", "host.docker.internal")
@@ -88,18 +86,6 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
 def lifetime_of(ttl: int, refresh: int) -> int:
     """Seconds that an address with this TTL stays open when it is refreshed every ``refresh`` seconds."""
     return max(SHORTEST, refresh * 5 // 2, min(ttl, LONGEST))
-
-
-def merge_ports(spans: Iterable[Ports]) -> Tuple[Ports, ...]:
-    """The same ports, sorted, without overlap; spans next to each other become one."""
-    merged: List[Ports] = []
-    for span in sorted(set(spans)):
-        last = merged[-1] if merged else None
-        if last is not None and last.protocol == span.protocol and span.low <= last.high + 1:
-            merged[-1] = last._replace(high=max(last.high, span.high))
-        else:
-            merged.append(span)
-    return tuple(merged)
 
 
 _Answers = Dict[str, Tuple[Tuple[Address, Optional[int]], ...]]

@@ -6,7 +6,7 @@ ms (``make bench`` prints both).
 """
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 
 Network = Union[IPv4Network, IPv6Network]
 
@@ -40,6 +40,19 @@ class Ports(NamedTuple):
 
 
 HTTPS = Ports("tcp", 443, 443)
+EVERY_PORT = tuple(Ports(protocol, 1, 65535) for protocol in PROTOCOLS)
+
+
+def merge_ports(ports: Iterable[Ports]) -> Tuple[Ports, ...]:
+    """Sorted, with overlapping and adjoining spans joined."""
+    merged: List[Ports] = []
+    for span in sorted(ports):
+        last = merged[-1] if merged else None
+        if last and last.protocol == span.protocol and span.low <= last.high + 1:
+            merged[-1] = last._replace(high=max(last.high, span.high))
+        else:
+            merged.append(span)
+    return tuple(merged)
 
 
 class HostRule(NamedTuple):

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import Any, Iterable, List, NamedTuple, Optional, Tuple
 
 from rcc.core.policy import (
-    PROTOCOLS,
+    EVERY_PORT,
     CidrRule,
     EgressRule,
     HostRule,
@@ -20,11 +20,11 @@ from rcc.core.policy import (
     PeersRule,
     Policy,
     Ports,
+    merge_ports,
 )
 from rcc.core.special import touches_special
 
 NO_IMAGE = "none/"  # names never end in a slash (distribution/reference, reference grammar)
-EVERY_PORT = tuple(Ports(protocol, 1, 65535) for protocol in PROTOCOLS)
 
 
 class Wider(NamedTuple):
@@ -78,18 +78,6 @@ def ports_of(rule: EgressRule) -> Tuple[Ports, ...]:
 def covers_name(rule: HostRule, name: str) -> bool:
     """Whether the host rule is for ``name`` (lower case, A-labels, no trailing dot)."""
     return name.endswith("." + rule.name) if rule.wildcard else name == rule.name
-
-
-def merge_ports(ports: Iterable[Ports]) -> Tuple[Ports, ...]:
-    """Sorted, with overlapping and adjoining spans joined."""
-    merged: List[Ports] = []
-    for span in sorted(ports):
-        last = merged[-1] if merged else None
-        if last and last.protocol == span.protocol and span.low <= last.high + 1:
-            merged[-1] = last._replace(high=max(last.high, span.high))
-        else:
-            merged.append(span)
-    return tuple(merged)
 
 
 def are_images_within(inner: Tuple[str, ...], outer: Tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ Only the network namespace is joined, never the mount namespace: no file, librar
 import _thread
 import ctypes
 import os
-from typing import Callable, List, TypeVar, Union
+from typing import Callable, List, Optional, TypeVar, Union
 
 from rcc.core.errors import KernelError
 
@@ -56,6 +56,14 @@ def inode_of(place: Place) -> int:
         return os.stat(place).st_ino
     except OSError as error:
         raise _gone(place, error) from error
+
+
+def find_inode(path: str) -> Optional[int]:
+    """The inode of the namespace at ``path``, None when there is none to be seen."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 def _enter(place: Place) -> None:

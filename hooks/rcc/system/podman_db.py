@@ -195,6 +195,8 @@ class _Sqlite:
             row = cursor.fetchone()
             cursor.close()
         except self._error as error:
+            if "no such table" in str(error):
+                return None  # an empty file, as an aborted migration leaves it: BoltDB is looked into next
             raise self._failed(error) from error
         if row is None:
             return None

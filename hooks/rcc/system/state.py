@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a start ended: ``isolated`` or ``refused``, with the reason and the remedy in the latter case."""
+    """A start that was refused, or let pass although its labels could not be read: ``verdict``, reason and remedy."""
 
     time: float
     container: str
