@@ -75,8 +75,8 @@ def select(data: bytes, cwd: str, *, prefix: str = "/", home: "Optional[str]" = 
             return None  # `podman build` has neither annotations nor a row in the database
         raise StoreError(
             f"no database of Podman's has the container {ref.ids[0][:12] if ref.ids else ''}".rstrip(),
-            hint="rcc looks under the graph root (podman info --format '{{.Store.GraphRoot}}') and the run root; "
-            "a static_dir elsewhere in containers.conf is not supported",
+            hint="rcc looks under the graph root (podman info --format '{{.Store.GraphRoot}}'), the run root, and "
+            "where static_dir in containers.conf says",
             where=", ".join(roots),
         )
     if asks(spec, found) or _settings_ask(prefix, home):
@@ -110,14 +110,15 @@ def _look_up(ref: "ContainerRef") -> "Tuple[Optional[Found], Tuple[str, ...]]":
 
 
 def _default_roots() -> "Tuple[str, ...]":
-    """Where Podman keeps everything unless storage.conf says otherwise (containers-storage.conf(5))."""
+    """Where Podman keeps everything unless storage.conf says otherwise (containers-storage.conf(5)), or static_dir."""
+    from rcc.system.engine_conf import static_dirs
     from rcc.system.owner import home_of, owner_uid
 
     uid = owner_uid()
-    if uid == 0:
-        return ("/var/lib/containers/storage", "/run/containers/storage")
     home = home_of(uid)
-    return (f"{home}/.local/share/containers/storage",) if home else ()
+    if uid == 0:
+        return ("/var/lib/containers/storage", "/run/containers/storage", *static_dirs(home=home))
+    return (f"{home}/.local/share/containers/storage", *static_dirs(home=home)) if home else static_dirs()
 
 
 def _settings_ask(prefix: str, home: "Optional[str]") -> bool:

@@ -7,7 +7,8 @@ Podman keeps each container's configuration as JSON (libpod/container_config.go,
 
     SQLite   <graphroot>/db.sql, with a transient store <runroot>/db.sql, with a ``static_dir`` <static_dir>/db.sql
              (libpod/sqlite_state.go NewSqliteState): tables ContainerConfig and PodConfig, columns ID and JSON
-    BoltDB   <graphroot>/libpod/bolt_state.db (libpod/boltdb_state_internal.go): buckets ctr/ID and pod/ID, key config
+    BoltDB   <graphroot>/libpod/bolt_state.db, with a ``static_dir`` <static_dir>/bolt_state.db
+             (libpod/boltdb_state_internal.go): buckets ctr/ID and pod/ID, key config
 
 While hooks run Podman holds the container's lock, and no transaction: `podman inspect` would wait for ever, the file
 can be read.  On the path of every unlabelled container: only C modules.
@@ -41,7 +42,7 @@ CONTAINER, POD = "container", "pod"
 WAIT = 10.0  # seconds for a lock; others hold it for milliseconds
 CHAIN_LIMIT = 8  # containers that join the network of one that joins another's
 SQLITE_FILES = ("db.sql", "libpod/db.sql")
-BOLT_FILE = "libpod/bolt_state.db"
+BOLT_FILES = ("libpod/bolt_state.db", "bolt_state.db")
 SQLITE_TABLES = {CONTAINER: "ContainerConfig", POD: "PodConfig"}
 BOLT_BUCKETS = {CONTAINER: b"ctr", POD: b"pod"}
 
@@ -125,11 +126,12 @@ def _databases(root: str) -> "Iterator[Database]":
     for name in SQLITE_FILES:
         if _exists(f"{root}/{name}"):
             yield _Sqlite(f"{root}/{name}")
-    try:
-        bolt = _Bolt(f"{root}/{BOLT_FILE}")
-    except FileNotFoundError:
-        return
-    yield bolt
+    for name in BOLT_FILES:
+        try:
+            bolt = _Bolt(f"{root}/{name}")
+        except FileNotFoundError:
+            continue
+        yield bolt
 
 
 def _owners(config: "Json", database: "Database") -> "Tuple[Stored, ...]":
