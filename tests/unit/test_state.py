@@ -1,5 +1,6 @@
 """The state folder: round trips, bounds, strangers."""
 
+import os
 import posix
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def test_what_is_no_record_counts_as_absent(state: State, text: str) -> None:
     Path(state.root, "netns", f"{RECORD.netns}.json").write_text(text, encoding="latin-1")
     assert state.record(RECORD.netns) is None
     assert list(state.records()) == []
+
+
+def test_what_nobody_came_for_is_dropped_in_time(state: State) -> None:
+    state.write_settled(SETTLED)
+    os.utime(os.path.join(state.root, "pending", "run1.json"), (0, 0))
+    state.write_settled(SETTLED._replace(member=MEMBER._replace(run="run2")))
+    assert state.read_settled("run1") is None
+    assert state.read_settled("run2") is not None
 
 
 def test_outcomes_are_bounded_and_newest_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 from rcc.core.errors import RccError
@@ -23,6 +24,7 @@ from rcc.core.policy_json import policy_from_data, policy_to_data
 
 VERSION = 1
 OUTCOMES = 200
+PENDING_SECONDS = 3600.0  # hooks have half a minute
 RECORD_LIMIT = 4 << 20  # bytes; no record of ours comes near
 
 
@@ -206,6 +208,9 @@ class State:
     def write_settled(self, settled: Settled) -> None:
         """Leave what precreate settled for createRuntime of the same run."""
         self._write("pending", f"{settled.member.run}.json", settled_to_data(settled))
+        for name in self._names("pending"):
+            if self._age("pending", name) > PENDING_SECONDS:  # its container never came to createRuntime
+                self._remove("pending", name)
 
     def read_settled(self, run: str) -> Optional[Settled]:
         """What precreate left for this run."""
@@ -247,6 +252,13 @@ class State:
             return sorted(name for name in os.listdir(os.path.join(self.root, folder)) if name.endswith(".json"))
         except FileNotFoundError:
             return []
+
+    def _age(self, folder: str, name: str) -> float:
+        """Seconds since a file was written, 0 when it is gone or of the future."""
+        try:
+            return max(time.time() - os.stat(os.path.join(self.root, folder, name)).st_mtime, 0.0)
+        except OSError:
+            return 0.0
 
     def _read(self, folder: str, name: str) -> Any:
         path = os.path.join(self.root, folder, name)
