@@ -36,10 +36,13 @@ def _print_json(data: Any) -> None:
 
 
 def _state() -> Any:
+    from rcc.app.release import forget_ended
     from rcc.system.owner import state_root
     from rcc.system.state import State
 
-    return State(state_root())
+    state = State(state_root())
+    forget_ended(state)
+    return state
 
 
 def _check(arguments: argparse.Namespace) -> int:

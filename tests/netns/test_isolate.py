@@ -8,7 +8,7 @@ from typing import Any, Sequence
 import pytest
 from pair import Pair, entered
 from rcc.app.isolate import isolate
-from rcc.app.release import release
+from rcc.app.release import forget_ended, release
 from rcc.core.errors import KernelError, Refused
 from rcc.core.names import Answer, Answers
 from rcc.core.policy import CidrRule, HostRule, Policy, Ports, Where
@@ -143,6 +143,20 @@ def test_a_late_poststop_of_the_run_before_strips_nothing(state: State, lab: Pai
     isolate(state, settled("b", ONE), path, Known(), bare=True)
     release(state, run="a", container="b" * 64)
     assert runs(state, lab) == ["b"] and ident(lab) is not None
+
+
+def test_an_end_that_nobody_ran_for_is_found_later(state: State, lab: Pair, path: str) -> None:
+    """poststop of a namespace of its own is touch(1): whoever looks next forgets the start."""
+    for run in "ab":
+        isolate(state, settled(run, ONE), path, Known(), bare=False)
+    Path(state.end_of("a")).touch()
+    isolate(state, settled("c", ONE), path, Known(), bare=False)
+    assert runs(state, lab) == ["b", "c"] and state.ended() == []
+    for run in ("b", "c", "no-such-run"):
+        Path(state.end_of(run)).touch()
+    forget_ended(state)
+    assert runs(state, lab) is None and state.ended() == []
+    assert ident(lab) is not None, "the rules go with the namespace, never before it"
 
 
 def test_without_a_run_only_what_is_gone_is_forgotten(state: State, lab: Pair, path: str) -> None:

@@ -11,13 +11,14 @@ import pytest
 from rcc import __version__
 from rcc.app import delegate
 from rcc.core.agent_protocol import parse_request
-from rcc.core.oci import HOOK, PYTHON
+from rcc.core.oci import RUN, TOUCH
 from rcc.system.owner import own_namespaces
 
 SPEC: Dict[str, Any] = {"linux": {"namespaces": [{"type": "network", "path": "/proc/self/ns/net"}]}, "text": 'ü"\n'}
 DATA = json.dumps(SPEC, ensure_ascii=False).encode()
 ISOLATED = json.dumps(
-    {"hooks": {"poststop": [{"path": PYTHON, "args": [*HOOK, "poststop", "0123abcd"]}]}}, separators=(",", ":")
+    {"hooks": {"poststop": [{"path": TOUCH, "args": ["touch", "/f"], "env": [f"{RUN}0123abcd"]}]}},
+    separators=(",", ":"),
 )
 STATE = json.dumps({"id": "c" * 64, "pid": os.getpid(), "bundle": "/b", "status": "created"}).encode()
 NETNS = os.stat("/proc/self/ns/net").st_ino

@@ -15,7 +15,7 @@ from rcc.app.resolve import Names
 from rcc.app.select import Selection
 from rcc.core import admission
 from rcc.core.errors import Refused
-from rcc.core.oci import HOOK, PYTHON, add_hook, hosts, resolv_conf
+from rcc.core.oci import HOOK, PYTHON, RUN, TOUCH, add_hook, hosts, resolv_conf
 from rcc.core.policy import Policy
 from rcc.core.request import Request
 from rcc.core.seccomp import close_families
@@ -70,14 +70,18 @@ def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
         hosts=hosts(spec),
         dns_servers=tuple(str(server) for server in config.get("dnsServer") or ()),
     )
+    environment = [*ENVIRONMENT, f"{RUN}{run}"]
     if path:
         from rcc.app.isolate import isolate
 
         isolate(state, settled, path, names, bare=joins_unlabelled(selection))
     else:
         state.write_settled(settled)
-        _add(spec, "createRuntime", [run, REFUSED])
-    _add(spec, "poststop", [run])
+        add_hook(spec, "createRuntime", PYTHON, [*HOOK, "createRuntime", run, REFUSED], environment, TIMEOUT)
+    if owners:
+        add_hook(spec, "poststop", PYTHON, [*HOOK, "poststop", run], environment, TIMEOUT)
+    else:  # nothing has to happen at once: the rules go with the namespace
+        add_hook(spec, "poststop", TOUCH, ["touch", state.end_of(run)], environment, TIMEOUT)
     return json.dumps(spec).encode()
 
 
@@ -120,7 +124,3 @@ def settle_policy(request: Request, policies: Policies) -> "Tuple[Policy, Tuple[
     if is_within(tighter, policy):
         return tighter, ()
     return policy, (f"the image names the profile {request.image_profile}, which is wider: passed over",)
-
-
-def _add(spec: Dict[str, Any], stage: str, words: List[str]) -> None:
-    add_hook(spec, stage, PYTHON, [*HOOK, stage, *words], list(ENVIRONMENT), TIMEOUT)

@@ -8,6 +8,7 @@ import time
 from typing import Optional
 
 from rcc.app.facts import facts_of, names_of
+from rcc.app.release import forget_ended
 from rcc.app.resolve import Names
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import Refused
@@ -28,6 +29,7 @@ def isolate(state: State, settled: Settled, path: str, names: Names, *, bare: bo
     nothing. Where policies meet, what both allow is what holds (threat 41).  Raises KernelError when rules do not load
     or read back, Refused for the host's own network and for one whose rules are there without their record.
     """
+    forget_ended(state)
     netns = inode_of(path)
     if netns == inode_of(OWN):
         raise Refused(

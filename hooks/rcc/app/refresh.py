@@ -9,11 +9,12 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 from rcc.app import renew as renewing
 from rcc.app.facts import names_of, record_facts
 from rcc.app.lookup import Lookup
+from rcc.app.release import forget_ended
 from rcc.core.errors import RccError
 from rcc.core.ruleset import Ruleset
 from rcc.system.state import Record, State
@@ -79,7 +80,7 @@ class Refresher:
                 self._wake.clear()
                 folder = self._folder()
                 try:
-                    records = await self._work(lambda: list(self._state.records()))
+                    records = await self._work(self._records)
                 except RccError as error:
                     self._log.error("records_unreadable", error=str(error))
                 else:
@@ -101,8 +102,12 @@ class Refresher:
                 if self._folder() != folder:
                     return
 
+    def _records(self) -> List[Record]:
+        forget_ended(self._state)
+        return list(self._state.records())
+
     def _folder(self) -> object:
-        return renewing.signature(os.path.join(self._state.root, "netns"))
+        return [renewing.signature(os.path.join(self._state.root, name)) for name in ("netns", "ended")]
 
     def _adopt(self, records: Dict[int, Record]) -> None:
         for netns, (record, task) in list(self._watched.items()):

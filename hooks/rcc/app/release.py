@@ -34,6 +34,13 @@ def release(state: State, *, run: str = "", container: str = "") -> None:
             state.remove_record(record.netns)
 
 
+def forget_ended(state: State) -> None:
+    """Forget the starts that have ended without anybody running: their namespaces were their own and are gone."""
+    for run in state.ended():
+        release(state, run=run)
+        state.drop_end(run)
+
+
 def _alive(record: Record) -> bool:
     return find_inode(record.path) == record.netns
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
     Json = Dict[str, Any]
 
-# The hooks that precreate adds: the interpreter, its arguments, then the stage and the run.
+# The hooks that precreate adds: the interpreter, its arguments, then the stage and the run; or a program that costs the
+# end of a container next to nothing and leaves a file of the run's name.  All say in their environment whose run it is.
 PYTHON = "/usr/bin/python3"
+TOUCH = "/usr/bin/touch"
+RUN = "RCC_RUN="
 HOOK = ("python3", "-IS", "/usr/libexec/rcc/rcc-hook")
 
 ID_LENGTH = 64  # hex digits (containers/storage stringid)
@@ -168,11 +171,10 @@ def add_hook(spec: "Json", stage: str, path: str, args: "List[str]", env: "List[
 
 def run_of(spec: "Json", stage: str) -> str:
     """The token of the run whose hook of ``stage`` rcc's precreate has added to ``spec``, empty when there is none."""
-    ours = [*HOOK, stage]
     for hook in _objects(_object(spec, "hooks"), stage):
-        words = hook.get("args") or []
-        if hook.get("path") == PYTHON and words[: len(ours)] == ours and len(words) > len(ours):
-            return str(words[len(ours)])
+        for entry in hook.get("env") or ():
+            if isinstance(entry, str) and entry.startswith(RUN) and hook.get("path") in (PYTHON, TOUCH):
+                return entry[len(RUN) :]
     return ""
 
 

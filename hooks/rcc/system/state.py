@@ -3,6 +3,7 @@
     ROOT/lock                 flock(2), held while records change
     ROOT/netns/INODE.json     Record: policy in force, members, where the namespace can be found
     ROOT/pending/RUN.json     Settled: decided at precreate, waiting for createRuntime of the same run
+    ROOT/ended/RUN            this start has ended (app/release.py); made by the poststop hook, which is touch(1)
     ROOT/cache/NAME.json      what can be made again (app/policies.py)
     ROOT/outcomes/TIME-RUN.json  Outcome: what became of a start, the newest OUTCOMES of them; `rcc why` prints these
 
@@ -220,6 +221,21 @@ class State:
     def drop_settled(self, run: str) -> None:
         """Remove what was pending for a run that has ended."""
         self._remove("pending", f"{run}.json")
+
+    def end_of(self, run: str) -> str:
+        """The file whose being there says that this start has ended; its folder is made."""
+        return os.path.join(own_directory(os.path.join(self.root, "ended")), run)
+
+    def ended(self) -> "list[str]":
+        """The starts that have ended and are not forgotten yet."""
+        try:
+            return os.listdir(os.path.join(self.root, "ended"))
+        except FileNotFoundError:
+            return []
+
+    def drop_end(self, run: str) -> None:
+        """Forget that a start has ended."""
+        self._remove("ended", run)
 
     def add_outcome(self, outcome: Outcome) -> None:
         """Note how a start ended and drop the oldest notes beyond OUTCOMES."""
