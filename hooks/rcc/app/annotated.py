@@ -13,14 +13,13 @@ from rcc.app.facts import record_facts
 from rcc.app.isolate import isolate
 from rcc.app.policies import Policies
 from rcc.app.resolve import AgentNames
-from rcc.app.select import select
+from rcc.app.select import parse_spec, select
 from rcc.core import admission
 from rcc.core.compile import compile_ruleset
 from rcc.core.errors import Refused, SpecError
 from rcc.core.oci import State as OciState
 from rcc.core.oci import annotations, container_ref, hosts, resolv_conf, run_of
 from rcc.core.request import KEY, Asked, Request, decide
-from rcc.system.fast_json import loads
 from rcc.system.netns import inode_of, inside
 from rcc.system.nft import Nft
 from rcc.system.owner import owner_uid, state_root
@@ -33,7 +32,7 @@ SPEC_LIMIT = 64 << 20  # bytes
 def isolate_annotated(container: OciState) -> None:
     """Isolate the namespace of ``container`` by its annotation.  Raises RccError for one that may not start."""
     data = _read(os.path.join(container.bundle, "config.json"))
-    spec = _spec(data)
+    spec = parse_spec(data)
     state = State(state_root())
     path = f"/proc/{container.pid}/ns/net"
     run = run_of(spec, "poststop")
@@ -111,16 +110,6 @@ def _make_sure(state: State, run: str, path: str) -> None:
         inside(path, lambda: Nft().read_back(ruleset, ident, same_facts=False))
         return
     raise Refused("precreate isolated another network namespace than the container's", hint="start the container again")
-
-
-def _spec(data: bytes) -> Dict[str, Any]:
-    try:
-        spec = loads(data)
-    except ValueError as error:
-        raise SpecError(f"the container's config.json is no JSON: {error}") from error
-    if not isinstance(spec, dict):
-        raise SpecError("the container's config.json is no JSON object")
-    return spec
 
 
 def _read(path: str) -> bytes:

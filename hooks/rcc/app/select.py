@@ -62,12 +62,7 @@ def select(data: bytes, cwd: str, *, prefix: str = "/", home: "Optional[str]" = 
     ``home`` it is the user's own.  Raises SpecError for what is no spec, StoreError for a container whose labels cannot
     be read.
     """
-    try:
-        spec = loads(data)
-    except ValueError as error:
-        raise SpecError(f"what Podman gave to the hook is no JSON: {error}") from error
-    if not isinstance(spec, dict):
-        raise SpecError("what Podman gave to the hook is no JSON object")
+    spec = parse_spec(data)
     ref = container_ref(spec, cwd)
     found, roots = _look_up(ref)
     if found is None:
@@ -82,6 +77,17 @@ def select(data: bytes, cwd: str, *, prefix: str = "/", home: "Optional[str]" = 
     if asks(spec, found) or _settings_ask(prefix, home):
         return Selection(spec, found, roots)
     return None
+
+
+def parse_spec(data: bytes) -> "Json":
+    """The OCI spec of a container, from the hook's input or from config.json.  Raises SpecError."""
+    try:
+        spec = loads(data)
+    except ValueError as error:
+        raise SpecError(f"the container's spec is no JSON: {error}") from error
+    if not isinstance(spec, dict):
+        raise SpecError("the container's spec is no JSON object")
+    return spec
 
 
 def asks(spec: "Json", found: "Found") -> bool:
