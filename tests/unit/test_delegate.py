@@ -77,7 +77,7 @@ def test_the_request_is_one_that_the_agent_understands(agent: FakeAgent) -> None
     assert parse_request(agent.asked[2]).run == "0123abcd"
 
 
-@pytest.mark.parametrize("spec", [None, "{}", DATA.decode(), "[]", 7])
+@pytest.mark.parametrize("spec", [None, "{}", DATA.decode(), "[]", 7, "no JSON", '{"hooks": []}'])
 def test_that_a_container_need_not_be_isolated_is_not_the_agents_to_say(agent: FakeAgent, spec: Any) -> None:
     """Whoever got hold of the socket must not be able to open the next container with a word."""
     agent.reply = json.dumps({"v": 1, "ok": True, "spec": spec}).encode() + b"\n"

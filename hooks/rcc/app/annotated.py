@@ -7,24 +7,23 @@ precreate has seen the container, its own hooks do the work and this one only ma
 import os
 from typing import Any, Dict, Tuple
 
-from rcc.app.admit import real_sources, refuse_owner, settle_policy
 from rcc.app.ask import joins_unlabelled, request_of
 from rcc.app.facts import record_facts
 from rcc.app.isolate import isolate
 from rcc.app.policies import Policies
 from rcc.app.resolve import AgentNames
 from rcc.app.select import parse_spec, select
+from rcc.app.settle import Container, settle
 from rcc.core import admission
 from rcc.core.compile import compile_ruleset
 from rcc.core.errors import Refused, SpecError
 from rcc.core.oci import State as OciState
-from rcc.core.oci import annotations, container_ref, hosts, resolv_conf, run_of
+from rcc.core.oci import annotations, container_ref, run_of
 from rcc.core.request import KEY, Asked, Request, decide
 from rcc.system.netns import inode_of, inside
 from rcc.system.nft import Nft
-from rcc.system.owner import owner_uid, state_root
-from rcc.system.podman_db import Stored
-from rcc.system.state import Member, Settled, State
+from rcc.system.owner import state_root
+from rcc.system.state import Member, State
 
 SPEC_LIMIT = 64 << 20  # bytes
 
@@ -41,63 +40,36 @@ def isolate_annotated(container: OciState) -> None:
             _make_sure(state, run, path)
         return
     policies = Policies(state)
-    request, config, owners, bare = _request(data, spec, container, policies)
+    request, found, bare = _request(data, spec, container, policies)
     if not request.profile:
         return
-    admission.settle_netns(spec, config)
-    for owner in owners:
-        refuse_owner(owner)
-    admission.refuse_mounts(real_sources(spec), os.path.realpath(state.root))
-    if inode_of(path) == inode_of("/proc/self/ns/net"):
-        raise Refused(
-            "the container uses the host's own network, which rcc never touches", hint="leave hostNetwork out"
-        )
-    admission.refuse_undoing(spec, config)
-    admission.refuse_pasta_ports(config)
+    member = Member(container.id, str(found.config.get("name") or ""), container.id)
+    settled = settle(found, member, request, state, policies)
     held = admission.has_capabilities(spec, admission.DROPPED)
     if held:
         words = " ".join(f"--cap-drop={name[4:]}" for name in held)
         raise Refused(f"the container has {', '.join(held)}, and no precreate hook to drop it", hint=words)
-    policy, notes = settle_policy(request, policies)
-    if config and owner_uid() != 0:
-        admission.refuse_rootless_ports([config, *(owner.config for owner in owners)], policy)
-    if policy.image.allow or policy.image.require_digest:
-        name = annotations(spec).get("io.kubernetes.cri-o.ImageName", "")
-        known = tuple(str(config.get(key) or "") for key in ("RawImageName", "rootfsImageName"))
-        admission.check_image(policy.image, known if config else (name,))
-    settled = Settled(
-        member=Member(container.id, str(config.get("name") or ""), container.id),
-        policy=policy,
-        source=request.source,
-        notes=(*request.notes, *notes),
-        published=admission.published_ports(config, policy),
-        resolv_conf=resolv_conf(spec),
-        hosts=hosts(spec),
-        dns_servers=tuple(str(server) for server in config.get("dnsServer") or ()),
-    )
     isolate(state, settled, path, AgentNames(state.root), bare=bare)
 
 
 def _request(
     data: bytes, spec: Dict[str, Any], container: OciState, policies: Policies
-) -> "Tuple[Request, Dict[str, Any], Tuple[Stored, ...], bool]":
-    """Who asks for what, Podman's ContainerConfig (empty for other engines), and whether the namespace is an unlabelled
-    one's.
-    """
+) -> "Tuple[Request, Container, bool]":
+    """Who asks for what, what is known of the container, and whether the namespace is an unlabelled one's."""
     settings = policies.settings()
     # An image that calls itself CRI-O's (Podman to 4.5.0 copies annotations) is isolated all the same, by its spec.
     other_engine = annotations(spec).get("io.container.manager") == "cri-o"
     if not other_engine and container_ref(spec, container.bundle).libpod:
         selection = select(data, container.bundle)
         if selection is None:
-            return Request("", "nobody"), {}, (), False
+            return Request("", "nobody"), Container(spec, {}, ()), False
         request = request_of(
             selection, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked
         )
-        return request, selection.config, selection.found.owners, joins_unlabelled(selection)
+        return request, Container(spec, selection.config, selection.found.owners), joins_unlabelled(selection)
     asked = Asked(annotation=annotations(spec).get(KEY, container.annotations.get(KEY)), image_known=True)
     request = decide(asked, default_profile=settings.default_profile, always=settings.isolate, locked=settings.locked)
-    return request, {}, (), False
+    return request, Container(spec, {}, ()), False
 
 
 def _make_sure(state: State, run: str, path: str) -> None:

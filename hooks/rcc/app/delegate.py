@@ -32,15 +32,12 @@ def admit_by_agent(data: bytes, cwd: str, spec: "Dict[str, Any]") -> "Optional[b
         path = netns_path(spec)
         netns = posix.stat(path).st_ino if path else 0
         members = f'"op":"admit","spec":{quote(data.decode("utf-8"))},"cwd":{quote(cwd)},"netns":{netns}'
-        reply = _ask(members, ADMIT_SECONDS)
+        changed = str(_ask(members, ADMIT_SECONDS).get("spec")).encode("utf-8")
+        # The container asks: a spec without rcc's own hook in it is nobody's success.
+        answer = loads(changed)
+        return changed if isinstance(answer, dict) and run_of(answer, "poststop") else None
     except (OSError, ValueError, RccError):
         return None
-    changed = reply.get("spec")
-    if not isinstance(changed, str):
-        return None
-    # The container asks: a spec without rcc's own hook in it is nobody's success.
-    answer = loads(changed.encode("utf-8"))
-    return changed.encode("utf-8") if isinstance(answer, dict) and run_of(answer, "poststop") else None
 
 
 def isolate_by_agent(run: str, state: bytes) -> bool:
