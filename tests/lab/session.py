@@ -1,8 +1,8 @@
 """One lab for many commands: entering takes a second or two, a test wants milliseconds.
 
-    with Lab() as lab:
-        code, out, err = lab.run("podman run --rm $RCC_LAB_IMAGE true")
-        lab.record("token")      # frames whose payload has the token
+with Lab() as lab:
+    code, out, err = lab.run("podman run --rm $RCC_LAB_IMAGE true")
+    lab.record("token")      # frames whose payload has the token
 """
 
 import json

@@ -16,11 +16,13 @@ from rcc.core.agent_protocol import (
     parse_ok,
     parse_pong,
     parse_request,
+    parse_result,
     render_answers,
     render_error,
     render_ok,
     render_pong,
     render_request,
+    render_result,
 )
 from rcc.core.errors import AgentError
 from rcc.core.names import Answer
@@ -44,6 +46,14 @@ def test_a_request_comes_back(names: "list[str]", seconds: float) -> None:
 @pytest.mark.parametrize("op", ["ping", "rescan", "stop"])
 def test_a_request_without_names_comes_back(op: str) -> None:
     assert parse_request(render_request(Request(op))) == Request(op)
+
+
+@given(st.text(max_size=20), st.dictionaries(st.text(max_size=8), JSON, max_size=4))
+def test_a_call_and_its_result_come_back(verb: str, members: "dict[str, Any]") -> None:
+    request = parse_request(render_request(Request("call", verb=verb, arguments=members)))
+    assert (request.op, request.verb) == ("call", verb)
+    assert json.dumps(request.arguments) == json.dumps(members)
+    assert json.dumps(parse_result(render_result(members))) == json.dumps(members)
 
 
 @given(ANSWERS)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Sequence, Set
+from typing import Any, Callable, Sequence, Set, TypeVar
 
 from rcc import __version__
 from rcc.app.admit import admit
@@ -14,6 +14,7 @@ from rcc.app.release import release
 from rcc.app.resolve import SECONDS, Names
 from rcc.app.select import select
 from rcc.app.stages import isolate_settled
+from rcc.app.verbs import Hands, do
 from rcc.core.agent_protocol import (
     REQUEST_LIMIT,
     Pong,
@@ -23,6 +24,7 @@ from rcc.core.agent_protocol import (
     render_error,
     render_ok,
     render_pong,
+    render_result,
     render_spec,
 )
 from rcc.core.errors import AgentError, RccError
@@ -37,6 +39,7 @@ from rcc.system.state import State
 WORKERS = 4  # hooks whose work is done at a time; the others wait
 CLIENTS_LIMIT = 128  # connections at a time; more are closed at once
 SILENCE = 10.0  # seconds that a client may take for a line, or to read its reply
+_T = TypeVar("_T")
 
 
 class _LookupNames:
@@ -183,9 +186,15 @@ class Service:
             self._refresher.rescan()
         elif request.op == "stop":
             self._stop()
+        elif request.op == "call":
+            hands = Hands(State(self._root), self._lookup, self._refresher, self._log, self._in_worker)
+            return render_result(await do(hands, request.verb, request.arguments))
         else:
             return await self._work(request)
         return render_ok()
+
+    async def _in_worker(self, job: "Callable[..., _T]", *arguments: object) -> "_T":
+        return await asyncio.get_running_loop().run_in_executor(self._workers, job, *arguments)
 
     async def _work(self, request: Request) -> bytes:
         """What a hook would do itself, done here because everything is imported already (app/delegate.py)."""

@@ -6,6 +6,8 @@
     {"v": 1, "ok": true, "spec": "{...}"}
     {"v": 1, "op": "isolate", ..., "run": "0123456789abcdef", "container": "ID", "pid": 4711, "netns": 5}
     {"v": 1, "op": "release", "rcc": "0.1.0", "namespaces": [1, 2, 3, 4], "run": "0123456789abcdef"}
+    {"v": 1, "op": "call", "verb": "reload", "arguments": {"containers": ["box"]}}
+    {"v": 1, "ok": true, "result": {"reloaded": ["box"]}}
     {"v": 1, "ok": false, "error": "one line of cause", "hint": "one line of remedy"}
 
 A line has at most REQUEST_LIMIT or REPLY_LIMIT bytes with its line feed.  Unknown members are ignored, so that later
@@ -16,7 +18,8 @@ Everything here is pure and its import cheap: the hook uses it before a containe
 
 import json
 from ipaddress import ip_address
-from typing import Any, Dict, List, NamedTuple, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from rcc.core.errors import AgentError
 from rcc.core.names import Answer, Answers
@@ -27,7 +30,7 @@ REPLY_LIMIT = 16 << 20  # bytes: far more than NAMES_LIMIT names with a common n
 NAMES_LIMIT = 4000
 NAME_LIMIT = 253  # characters (RFC 1035 section 2.3.4)
 SECONDS_LIMIT = 60.0
-OPS = ("ping", "resolve", "rescan", "stop", "admit", "isolate", "release")
+OPS = ("ping", "resolve", "rescan", "stop", "admit", "isolate", "release", "call")
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
@@ -37,6 +40,7 @@ class Request(NamedTuple):
     version, namespaces: the hook's own (system/owner.py); the agent works only where they are its own as well.
     spec: the OCI spec as it came.  netns: the inode of the network namespace that it names, 0 for none, or
     of the process ``pid`` of ``container``.
+    verb, arguments: what a command wants (app/verbs.py), each verb checks its own arguments.
     """
 
     op: str
@@ -50,6 +54,8 @@ class Request(NamedTuple):
     run: str = ""
     container: str = ""
     pid: int = 0
+    verb: str = ""
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
 
 class Pong(NamedTuple):
@@ -68,6 +74,9 @@ def render_request(request: Request) -> bytes:
     if request.op == "resolve":
         data["names"] = request.names
         data["seconds"] = request.seconds
+    elif request.op == "call":
+        data["verb"] = request.verb
+        data["arguments"] = dict(request.arguments)
     return _line(data, REQUEST_LIMIT)
 
 
@@ -79,6 +88,11 @@ def parse_request(line: bytes) -> Request:
         raise AgentError("the agent knows no such request")
     if op in ("admit", "isolate", "release"):
         return _work_request(op, data)
+    if op == "call":
+        verb, arguments = data.get("verb"), data.get("arguments", {})
+        if not isinstance(verb, str) or not isinstance(arguments, dict):
+            raise AgentError("a call needs a verb and arguments")
+        return Request(op, verb=verb, arguments=arguments)
     if op != "resolve":
         return Request(op)
     names, seconds = data.get("names"), data.get("seconds")
@@ -128,6 +142,11 @@ def render_answers(answers: Answers) -> bytes:
     return _line({"v": VERSION, "ok": True, "answers": answers}, REPLY_LIMIT)
 
 
+def render_result(result: Mapping[str, Any]) -> bytes:
+    """The reply to ``call``.  Raises AgentError when it is longer than a line may be."""
+    return _line({"v": VERSION, "ok": True, "result": dict(result)}, REPLY_LIMIT)
+
+
 def render_error(error: AgentError) -> bytes:
     """The reply to a request that could not be served."""
     return _line({"v": VERSION, "ok": False, "error": error.message, "hint": error.hint}, REPLY_LIMIT)
@@ -156,6 +175,14 @@ def parse_answers(line: bytes) -> Answers:
         return tuple(_parse_answer(*item) for item in _success(line)["answers"])
     except (KeyError, TypeError, ValueError) as error:
         raise _not_a_reply() from error
+
+
+def parse_result(line: bytes) -> Dict[str, Any]:
+    """The reply to ``call``.  Raises AgentError for an error reply and for what is no reply."""
+    result = _success(line).get("result")
+    if not isinstance(result, dict):
+        raise _not_a_reply()
+    return result
 
 
 def _parse_answer(name: Any, addresses: Any, error: Any) -> Answer:

@@ -23,8 +23,15 @@ LEAST_BURST = 256 * 1024  # bytes
 
 # The sets that open an address.  The others are small, and the table is not complete without them.
 DESTINATIONS = tuple(
-    f"{kind}{version}{suffix}" for version in (4, 6) for kind, suffix in (("private", ""), ("private", "_ranges"),
-    ("allowed", ""), ("allowed", "_ranges"), ("former", ""))
+    f"{kind}{version}{suffix}"
+    for version in (4, 6)
+    for kind, suffix in (
+        ("private", ""),
+        ("private", "_ranges"),
+        ("allowed", ""),
+        ("allowed", "_ranges"),
+        ("former", ""),
+    )
 )
 
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}

@@ -128,5 +128,3 @@ def _chain_lines(chain: NftChain) -> List[str]:
         parts = (rule.matches, rule.verdict, f'comment "{rule.comment}"')
         lines.append("\t\t" + " ".join(part for part in parts if part))
     return [*lines, "\t}"]
-
-

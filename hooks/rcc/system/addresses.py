@@ -54,5 +54,3 @@ def _lines(path: str, *, may_lack: bool = False) -> Iterator[str]:
             raise KernelError(f"cannot tell the host's own addresses: no {path}", hint="mount /proc") from error
     except (OSError, ValueError) as error:
         raise KernelError(f"cannot tell the host's own addresses from {path}: {error}") from error
-
-

@@ -1,6 +1,6 @@
 """Ask the agent: its protocol (core/agent_protocol.py) over its socket (agent_line.py).  Never hangs."""
 
-from typing import Sequence
+from typing import Any, Dict, Mapping, Sequence
 
 from rcc.core.agent_protocol import (
     SECONDS_LIMIT,
@@ -9,6 +9,7 @@ from rcc.core.agent_protocol import (
     parse_answers,
     parse_ok,
     parse_pong,
+    parse_result,
     render_request,
 )
 from rcc.core.names import Answers
@@ -31,6 +32,11 @@ def rescan(root: str, seconds: float = 0.5) -> None:
 def ping(root: str, seconds: float = 0.5) -> Pong:
     """Who the agent is.  Raises AgentError, NoAgent."""
     return parse_pong(_ask(root, Request("ping"), seconds))
+
+
+def call(root: str, verb: str, arguments: Mapping[str, Any], seconds: float) -> Dict[str, Any]:
+    """Have the agent do what a command wants (app/verbs.py).  Raises AgentError, also for what the verb refuses."""
+    return parse_result(_ask(root, Request("call", verb=verb, arguments=arguments), seconds))
 
 
 def stop(root: str, seconds: float = 0.5) -> None:

@@ -1,0 +1,35 @@
+"""What commands have the agent do: a table of verbs, one request and one reply each.
+
+A verb runs in the agent's event loop; whatever waits for the kernel or the disk belongs into ``Hands.work``.  It checks
+its arguments itself and raises RccError for what it refuses; the message and the hint reach the person.
+"""
+
+from typing import Any, Awaitable, Callable, Dict, Mapping, NamedTuple
+
+from rcc.app.lookup import Lookup
+from rcc.app.refresh import Refresher
+from rcc.core.errors import AgentError
+from rcc.system.state import State
+
+
+class Hands(NamedTuple):
+    """What verbs work with.  ``work`` runs a function with its arguments in a worker thread and gives its result."""
+
+    state: State
+    lookup: Lookup
+    refresher: Refresher
+    log: Any
+    work: Callable[..., Awaitable[Any]]
+
+
+Verb = Callable[[Hands, Mapping[str, Any]], Awaitable[Dict[str, Any]]]
+
+VERBS: Dict[str, Verb] = {}
+
+
+async def do(hands: Hands, name: str, arguments: Mapping[str, Any]) -> Dict[str, Any]:
+    """The result of one verb.  Raises RccError."""
+    verb = VERBS.get(name)
+    if verb is None:
+        raise AgentError(f"this agent knows no {name!r}", hint="stop the agent of the older rcc: rcc-agent --stop")
+    return await verb(hands, arguments)
