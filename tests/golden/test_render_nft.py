@@ -8,7 +8,8 @@ import pytest
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
 from rcc.core.policy import HTTPS, CidrRule, HostRule, InternetRule, Limits, Policy, Ports, Where
-from rcc.core.render_nft import PART, render_elements, render_nft
+from rcc.core.refresh_nft import render_refresh
+from rcc.core.render_nft import PART, render_nft, render_timed
 from rcc.core.ruleset import Element, Ruleset
 
 HERE = os.path.dirname(__file__)
@@ -27,6 +28,7 @@ FULL = Policy(
     ),
     ingress="published",
     limits=Limits(egress_rate=50_000_000, egress_quota=10 << 30),
+    dns_mode="static",
     on_denied="drop",
 )
 FACTS = Facts(
@@ -42,7 +44,7 @@ MOVED = FACTS._replace(answers=(("api.example", ((ip_address("198.51.100.8"), 60
 TEXTS: Dict[str, str] = {
     "offline.nft": render_nft(OFFLINE, "4026532000.1"),
     "full.nft": render_nft(compile_ruleset(FULL, FACTS, 258), "4026532000.258", quota_used=4096),
-    "moved.nft": render_elements(compile_ruleset(FULL, FACTS, 258), compile_ruleset(FULL, MOVED, 258)),
+    "moved.nft": render_refresh(compile_ruleset(FULL, FACTS, 258), compile_ruleset(FULL, MOVED, 258)),
 }
 
 
@@ -69,13 +71,13 @@ def test_generations_beyond_the_mark(generation: int) -> None:
 
 
 def test_nothing_to_change() -> None:
-    assert render_elements(OFFLINE, OFFLINE) == ""
+    assert render_refresh(OFFLINE, OFFLINE) == ""
 
 
 def test_only_the_first_part_has_rules() -> None:
     many = tuple(Element(ip_network(f"2001:db8:{number:x}::1"), HTTPS, 60) for number in range(2 * PART + 1))
     parts = render_nft(Ruleset(1, allowed=many), "x").split("\n\n")
     assert len(parts) == 4
-    assert all(part.startswith("add element inet rcc allowed6 {") for part in parts[1:])
-    for part in render_elements(Ruleset(1), Ruleset(1, allowed=many)).split("\n\n"):
+    assert all(part.startswith("add element inet rcc allowed_names6_1 {") for part in parts[1:])
+    for part in render_timed(Ruleset(1, allowed=many)).split("\n\n"):
         assert part.count("add element") == 2 and part.count("delete element") == 1

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.elements import disjoint
-from rcc.core.policy import CidrRule, EgressRule, HostRule, InternetRule, Policy, Ports, Where
+from rcc.core.openings import cut, port_atoms
+from rcc.core.policy import CidrRule, EgressRule, HostRule, InternetRule, Policy, Ports, Where, merge_ports
 from rcc.core.render_nft import render_nft
 from rcc.core.ruleset import Element, Packet, evaluate
 from rcc.core.special import is_special, never_by_name
@@ -35,9 +36,10 @@ networks = st.sampled_from([ip_network(text) for text in PUBLIC])
 cidrs = st.builds(CidrRule, networks, ports, st.just(False), st.just(HERE))
 rules = st.one_of(hosts, cidrs, st.builds(InternetRule, ports, st.just(HERE)))
 policies = st.builds(
-    lambda egress, ingress: Policy("law", egress=tuple(egress), ingress=ingress),
+    lambda egress, ingress, mode: Policy("law", egress=tuple(egress), ingress=ingress, dns_mode=mode),
     st.lists(rules, max_size=5),
     st.sampled_from(["none", "published"]),
+    st.sampled_from(["gateway", "static"]),
 )
 answers = st.lists(
     st.tuples(names, st.lists(st.tuples(addresses, st.integers(0, 10**6)), max_size=4).map(tuple)), max_size=4
@@ -121,7 +123,7 @@ def test_options_never_pass(policy: Policy, known: Facts, packet: Packet) -> Non
 elements = st.lists(
     st.one_of(
         st.builds(Element, st.sampled_from([ip_network(a) for a in ("8.8.8.8", "8.8.4.4", "2600::1")]), spans,
-                  st.sampled_from([None, 60, 300])),
+                  st.none()),
         st.builds(Element, st.sampled_from([ip_network(a) for a in ("8.0.0.0/6", "8.8.0.0/16", "2600::/12")]), spans,
                   st.none()),
     ),
@@ -130,7 +132,7 @@ elements = st.lists(
 
 
 @given(elements)
-def test_disjoint_elements_admit_the_same_for_as_long(given_elements: "list[Element]") -> None:
+def test_disjoint_elements_admit_the_same(given_elements: "list[Element]") -> None:
     found = disjoint(given_elements)
     assert disjoint(found) == found
     for index, one in enumerate(found):
@@ -142,14 +144,20 @@ def test_disjoint_elements_admit_the_same_for_as_long(given_elements: "list[Elem
     for address in map(ip_address, ("8.8.8.8", "8.8.4.4", "8.8.1.1", "8.1.1.1", "2600::1", "2600::2")):
         for protocol in ("tcp", "udp"):
             for port in edges:
-                assert lifetime(found, address, protocol, port) == lifetime(given_elements, address, protocol, port)
+                assert admits(found, address, protocol, port) == admits(given_elements, address, protocol, port)
 
 
-def lifetime(among: Any, address: Any, protocol: str, port: int) -> Any:
-    """Longest lifetime of what admits the destination; 0 when nothing does."""
-    found = [
-        float("inf") if e.lifetime is None else e.lifetime
-        for e in among
-        if e.ports.protocol == protocol and e.ports.low <= port <= e.ports.high and address in e.network
-    ]
-    return max(found, default=0)
+def admits(among: Any, address: Any, protocol: str, port: int) -> bool:
+    return any(
+        e.ports.protocol == protocol and e.ports.low <= port <= e.ports.high and address in e.network for e in among
+    )
+
+
+@given(st.lists(st.builds(HostRule, names, st.booleans(), ports, st.booleans(), st.just(HERE)), max_size=6))
+def test_timed_elements_are_equal_or_apart(given_rules: "list[HostRule]") -> None:
+    atoms = port_atoms(Policy("law", egress=tuple(given_rules)))
+    for index, one in enumerate(atoms):
+        for other in atoms[index + 1 :]:
+            assert one.protocol != other.protocol or one.high < other.low or other.high < one.low
+    for rule in given_rules:
+        assert merge_ports(cut(rule.ports, atoms)) == merge_ports(rule.ports)

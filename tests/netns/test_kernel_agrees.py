@@ -9,7 +9,7 @@ from typing import List, Optional, Tuple
 import pytest
 from pair import Pair, box_address, entered, family_of
 from rcc.core.compile import Facts, compile_ruleset
-from rcc.core.elements import disjoint
+from rcc.core.elements import apart, disjoint
 from rcc.core.policy import EVERY_PORT, Policy, Ports, merge_ports
 from rcc.core.render_nft import render_nft
 from rcc.core.ruleset import Element, Packet, Ruleset, evaluate
@@ -28,6 +28,7 @@ NETWORKS = ("198.51.100.0/24", "203.0.113.128/25", "10.0.0.0/8", "8.0.0.0/6", "2
 PORTS = (53, 443, 853, 8000, 8005, 9000)
 SPANS = (Ports("tcp", 443, 443), Ports("udp", 443, 443), Ports("tcp", 8000, 8004), Ports("udp", 8000, 9000),
          Ports("tcp", 1, 1000), Ports("udp", 53, 53), Ports("tcp", 853, 853), Ports("tcp", 8005, 8005))  # fmt: skip
+ATOMS = SPANS[:4]  # apart from each other, as the spans of timed elements are
 SPECIAL = compile_ruleset(Policy("test"), Facts(host_addresses=(ip_address("203.0.113.200"),)), 1).special
 
 
@@ -36,10 +37,11 @@ def random_elements(draw: random.Random, most: int) -> Tuple[Element, ...]:
     for _ in range(draw.randint(0, most)):
         ports = draw.choice(SPANS)
         if draw.random() < 0.6:
-            found.append(Element(ip_network(draw.choice(REMOTES)), ports, draw.choice((None, 300, 900))))
+            lifetime = draw.choice((None, 300, 900)) if ports in ATOMS else None
+            found.append(Element(ip_network(draw.choice(REMOTES)), ports, lifetime))
         else:
             found.append(Element(ip_network(draw.choice(NETWORKS)), ports))
-    return disjoint(found)
+    return apart(found)
 
 
 def random_ruleset(draw: random.Random, generation: int) -> Ruleset:

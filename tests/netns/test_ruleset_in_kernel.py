@@ -11,7 +11,7 @@ from pair import BOX4, BOX6, WORLD4, WORLD6, Pair, box_address, entered, family_
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
 from rcc.core.policy import EVERY_PORT, CidrRule, Policy, Ports, Where
-from rcc.core.render_nft import render_elements, render_nft
+from rcc.core.render_nft import render_nft, render_timed
 from rcc.core.ruleset import Element, Ruleset
 from rcc.system.nft import Nft
 
@@ -144,7 +144,7 @@ def test_no_echo_leaves(lab: Pair, address: str, rules: bool) -> None:
 
 @pytest.mark.parametrize("address", ["10.77.0.53", "fd77::53"])
 def test_the_own_resolvers_answer_on_port_53_only(lab: Pair, address: str) -> None:
-    load(lab, BASE._replace(resolvers=(ip_address(address),)))
+    load(lab, BASE._replace(resolvers=(ip_address(address),), gateway=False))
     with_permanent_neighbour(lab, address)
     assert probe(lab, address, "udp", 53) and probe(lab, address, "tcp", 53)
     for port in (52, 443, 853):
@@ -362,7 +362,7 @@ def test_flows_outlive_their_address_and_former_addresses_survive_a_reload(lab: 
     client, server = tcp_flow(lab, NAME4)
     gone = NAMES._replace(allowed=tuple(e for e in NAMES.allowed if e.network != ip_network(NAME4)))
     with entered(lab.box):
-        Nft().load(render_elements(NAMES, gone))
+        Nft().load("flush set inet rcc allowed_names4_1\n")
     assert not probe_keeping(lab, NAME4)
     client.send(TOKEN)
     assert server.recv(100) == TOKEN
@@ -388,18 +388,17 @@ def test_elements_are_replaced_in_place(lab: Pair) -> None:
     """Names that move: exact and range sets, twice the same, and after what was known has run out."""
     ranges = tuple(element(name, "tcp", 8000, 8010) for name in (NAME4, NAME6))
     before = allowing(element(NAME4), element(NAME6), *ranges)
-    after = allowing(element(OTHER4), element(NAME4, "tcp", 8005, 8020), element(NAME6))
+    after = allowing(element(OTHER4), element(NAME4, "tcp", 8000, 8010), element(NAME6))
     load(lab, before)
     with entered(lab.box):
         nft = Nft()
-        nft.load("flush set inet rcc allowed4\n")
+        nft.load("flush set inet rcc allowed_names4_1\n")
         for _ in range(2):
-            nft.load(render_elements(before, after))
-            before = after
+            nft.load(render_timed(after))
         nft.read_back(after, "test.1")
-    assert probe(lab, OTHER4, "tcp", 443) and probe(lab, NAME4, "tcp", 8020) and probe(lab, NAME6, "tcp", 443)
-    assert not probe(lab, NAME4, "tcp", 443) and not probe(lab, NAME4, "tcp", 8000)
-    assert not probe(lab, NAME6, "tcp", 8000)
+    assert probe(lab, OTHER4, "tcp", 443) and probe(lab, NAME4, "tcp", 8010) and probe(lab, NAME6, "tcp", 443)
+    assert not probe(lab, NAME4, "tcp", 443), "it ran out and was not renewed"
+    assert probe(lab, NAME6, "tcp", 8000), "what is not renewed is left to its lifetime"
 
 
 # What rcc says about it.
@@ -469,7 +468,8 @@ TAMPERING = (
     "add chain inet rcc early { type filter hook output priority -300; }",
     "add set inet rcc more { type ipv4_addr; }",
     "add element inet rcc allowed4 { 198.51.100.9 . tcp . 443 }",
-    "add element inet rcc allowed4_ranges { 198.51.100.0/24 . tcp . 443 }",
+    "add element inet rcc allowed4 { 198.51.100.0/24 . tcp . 443 }",
+    "add element inet rcc private6 { fd00::/8 . tcp . 443 }",
     "add element inet rcc former6 { 2001:db8::/32 . tcp . 443 }",
     "add element inet rcc internet { tcp . 1-65535 }",
     "add element inet rcc published { tcp . 22 }",

@@ -3,7 +3,7 @@ from typing import Any, Iterable, Tuple
 
 import pytest
 from rcc.core.compile import LONGEST, SHORTEST, Facts, compile_ruleset, lifetime_of
-from rcc.core.elements import disjoint
+from rcc.core.elements import apart, disjoint
 from rcc.core.policy import (
     EVERY_PORT,
     HTTPS,
@@ -134,7 +134,7 @@ def test_published_ports_need_ingress() -> None:
 
 
 def test_limits_and_refusal_are_taken_over() -> None:
-    policy = Policy("test", limits=Limits(egress_rate=8, egress_quota=9), on_denied="drop")
+    policy = Policy("test", limits=Limits(egress_rate=8, egress_quota=9), on_denied="drop", dns_mode="static")
     ruleset = compile_ruleset(policy, Facts(resolvers=(ip_address("10.0.0.2"), ip_address("10.0.0.1"))), 77)
     assert (ruleset.egress_rate, ruleset.egress_quota, ruleset.on_denied) == (8, 9, "drop")
     assert ruleset.generation == 77 and ruleset.mark == 0x7263004D
@@ -153,21 +153,24 @@ def element(network: str, low: int, high: int, lifetime: Any = None, protocol: s
 
 
 def test_elements_that_overlap_are_cut() -> None:
-    assert disjoint([element("203.0.113.5", 8050, 8200, 300), element("203.0.113.0/24", 8000, 8100)]) == (
+    assert disjoint([element("203.0.113.5", 8050, 8200), element("203.0.113.0/24", 8000, 8100)]) == (
         element("203.0.113.0/24", 8000, 8100),
-        element("203.0.113.5", 8101, 8200, 300),
-    )
-    assert disjoint([element("203.0.113.5", 1, 10, 60), element("203.0.113.5", 5, 20, 90)]) == (
-        element("203.0.113.5", 1, 4, 60),
-        element("203.0.113.5", 5, 20, 90),
+        element("203.0.113.5", 8101, 8200),
     )
     assert disjoint([element("203.0.113.5", 1, 10), element("203.0.113.5", 5, 20)]) == (element("203.0.113.5", 1, 20),)
     assert disjoint([element("203.0.113.5", 80, 80), element("203.0.113.5", 81, 81)]) == (
         element("203.0.113.5", 80, 80),
         element("203.0.113.5", 81, 81),
     )
-    assert disjoint([element("203.0.113.5", 80, 80, 60), element("203.0.113.5", 80, 80)]) == (
+
+
+def test_what_lasts_and_what_runs_out_are_kept_apart() -> None:
+    assert apart([element("203.0.113.5", 80, 80, 60), element("203.0.113.5", 80, 80)]) == (
         element("203.0.113.5", 80, 80),
+        element("203.0.113.5", 80, 80, 60),
+    )
+    assert apart([element("203.0.113.5", 80, 80, 60), element("203.0.113.5", 80, 80, 90)]) == (
+        element("203.0.113.5", 80, 80, 90),
     )
 
 

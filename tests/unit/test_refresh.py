@@ -10,12 +10,12 @@ import pytest
 from rcc.app import lookup as lookup_module
 from rcc.app.lookup import Lookup
 from rcc.app.refresh import Pace, Refresher
-from rcc.app.renew import Renewed, find_namespace, forget_if_gone
+from rcc.app.renew import find_namespace, forget_if_gone
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
 from rcc.core.names import Answer, Answers
 from rcc.core.policy import HTTPS, HostRule, Policy, Where
-from rcc.core.refresh_nft import render_anew, render_refresh
+from rcc.core.refresh_nft import render_refresh
 from rcc.core.ruleset import Ruleset
 from rcc.system.agent_log import BoundedFile, open_log
 from rcc.system.gateways import default_gateways
@@ -139,7 +139,7 @@ class Kernel:
 
     def renew(
         self, state: State, known: Record, answers: Answers, before: Optional[Ruleset], facts_of: Any
-    ) -> Optional[Renewed]:
+    ) -> Optional[Ruleset]:
         if known.netns in self.broken:
             raise KernelError("broken")
         record = state.record(known.netns)
@@ -147,7 +147,7 @@ class Kernel:
             return None
         ruleset = compile_ruleset(record.policy, facts_of(record, answers), record.generation)
         self.loaded.setdefault(known.netns, []).append(ruleset)
-        return Renewed(ruleset, False)
+        return ruleset
 
     def addresses(self, netns: int) -> List[str]:
         return sorted(str(element.network.network_address) for element in self.loaded[netns][-1].allowed)
@@ -334,7 +334,7 @@ def test_the_first_refresh_trusts_nothing_to_be_there() -> None:
     assert "flush set inet rcc special4" in text and "flush set inet rcc resolvers4" in text
     assert "chain" not in text and "table" not in text and "rule " not in text
     assert render_refresh(RULESET, RULESET) == ""
-    assert render_anew(RULESET).startswith("flush set inet rcc private4_ranges\n")
+    assert "flush set inet rcc private4\n" in text and "private_names" not in text
 
 
 def test_gateways(tmp_path: Path) -> None:

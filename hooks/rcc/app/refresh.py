@@ -51,7 +51,7 @@ class Refresher:
         *,
         facts_of: renewing.FactsOf = record_facts,
         pace: Pace = PACE,
-        renew: Callable[..., Optional[renewing.Renewed]] = renewing.renew,
+        renew: Callable[..., Optional[Ruleset]] = renewing.renew,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._state = state
@@ -136,7 +136,7 @@ class Refresher:
                     self._wake.set()
                     return
                 _log_changes(log, before, found, [answer for answer in answers if answer.error])
-                before = found.ruleset
+                before = found
                 failed = any(answer.error and not answer.addresses for answer in answers)
             except RccError as error:
                 log.warning("refresh_failed", error=str(error), hint=error.hint)
@@ -187,18 +187,17 @@ def _files(record: Record) -> Tuple[object, ...]:
     return tuple(renewing.signature(path) for path in (record.resolv_conf, record.hosts) if path)
 
 
-def _log_changes(log: Any, before: Optional[Ruleset], found: renewing.Renewed, failed: Any) -> None:
+def _log_changes(log: Any, before: Optional[Ruleset], found: Ruleset, failed: Any) -> None:
     was = set() if before is None else _destinations(before)
-    now = _destinations(found.ruleset)
-    if before is None or was != now or failed or found.anew:
+    now = _destinations(found)
+    if before is None or was != now or failed:
         log.info(
             "refreshed",
             addresses=len(now),
             fresh=sorted(now - was)[:20] if before is not None else [],
             vanished=sorted(was - now)[:20],
-            resolvers=[str(address) for address in found.ruleset.resolvers],
+            resolvers=[str(address) for address in found.resolvers],
             failed=[f"{answer.name}: {answer.error}" for answer in failed][:20],
-            anew=found.anew,
         )
 
 

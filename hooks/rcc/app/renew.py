@@ -5,12 +5,12 @@ a hook that loads another policy at the same moment comes before or after, never
 """
 
 import os
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
 from rcc.core.names import Answers
-from rcc.core.refresh_nft import render_anew, render_refresh
+from rcc.core.refresh_nft import render_refresh
 from rcc.core.ruleset import Ruleset
 from rcc.system.netns import OWN, find_inode, inode_of, inside
 from rcc.system.nft import Nft
@@ -19,17 +19,11 @@ from rcc.system.state import Record, State
 FactsOf = Callable[[Record, Answers], Facts]
 
 
-class Renewed(NamedTuple):
-    """The ruleset whose elements were loaded, and whether an old span had to be cut short for it."""
-
-    ruleset: Ruleset
-    anew: bool
-
-
 def renew(
     state: State, known: Record, answers: Answers, before: Optional[Ruleset], facts_of: FactsOf
-) -> Optional[Renewed]:
-    """Refresh the sets in the namespace of ``known``; None when its record has changed: the caller must read it again.
+) -> Optional[Ruleset]:
+    """Refresh the sets in the namespace of ``known`` by the ruleset that is returned; None when its record has changed,
+    and the caller must read it again.
 
     Raises KernelError when the namespace or the table in it is not the one on record: nothing is changed then.
     """
@@ -41,19 +35,14 @@ def renew(
         return inside(record.path, lambda: _load(record, before, ruleset))
 
 
-def _load(record: Record, before: Optional[Ruleset], ruleset: Ruleset) -> Renewed:
+def _load(record: Record, before: Optional[Ruleset], ruleset: Ruleset) -> Ruleset:
     if inode_of(OWN) != record.netns:
         raise KernelError("the namespace on record is gone, and another is in its place", where=record.path)
     nft = Nft()
     if nft.present() != record.ident:
         raise KernelError("the table in this namespace is not the one on record", where=record.path)
-    try:
-        nft.load(render_refresh(before, ruleset))
-    except KernelError:
-        # What a name stood for before overlaps what another stands for now; or something else changed the sets.
-        nft.load(render_anew(ruleset))
-        return Renewed(ruleset, True)
-    return Renewed(ruleset, False)
+    nft.load(render_refresh(before, ruleset))
+    return ruleset
 
 
 def is_alive(record: Record) -> bool:

@@ -3,7 +3,8 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses, ip_address
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
-from rcc.core.elements import disjoint
+from rcc.core.elements import apart, disjoint
+from rcc.core.openings import cut, port_atoms
 from rcc.core.policy import EVERY_PORT, CidrRule, HostRule, InternetRule, Network, Policy, Ports, merge_ports
 from rcc.core.ruleset import Element, Ruleset
 from rcc.core.special import SPECIAL4, SPECIAL6, Address, is_special, never_by_name
@@ -44,6 +45,9 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
     A name opens an address of a special range, or of the host itself, only with ``private: true`` and only where
     ``never_by_name`` lets it; a name without an answer opens nothing.  Wildcards open nothing here (their names are not
     known before they are asked for), nor do peers.
+
+    With a gateway ``facts.answers`` holds what is open already when a ruleset takes the place of another
+    (app/reload.py); addresses are added as names are asked for (core/openings.py).
     """
     own = frozenset(facts.host_addresses)
     answers = _by_name(facts.answers)
@@ -52,14 +56,17 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
     private: List[Element] = []
     allowed: List[Element] = []
     kept: List[Element] = []
-    internet: Set[Ports] = set()
+    internet: Set[Ports] = set(EVERY_PORT if policy.learn else ())
+    atoms = port_atoms(policy)
+    gateway = policy.dns_mode == "gateway"
     for rule in policy.egress:
         if isinstance(rule, HostRule) and not rule.wildcard:
             for address, ttl in answers.get(rule.name, ()):
                 target = _target(rule, address, own, private, allowed)
                 if target is not None:
                     lifetime = None if ttl is None else lifetime_of(ttl, policy.dns_refresh)
-                    target.extend(Element(_network(address), ports, lifetime) for ports in rule.ports)
+                    ports = rule.ports if ttl is None else cut(rule.ports, atoms)
+                    target.extend(Element(_network(address), span, lifetime) for span in ports)
             for address, _ in former.get(rule.name, ()):
                 if _target(rule, address, own, kept, kept) is not None:
                     kept.extend(Element(_network(address), ports) for ports in rule.ports)
@@ -70,17 +77,23 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
             internet.update(rule.ports or EVERY_PORT)
     return Ruleset(
         generation=generation,
-        private=disjoint(private),
+        private=apart(private),
         special=_special(facts.host_addresses),
-        allowed=disjoint(allowed),
+        allowed=apart(allowed),
         former=disjoint(kept),
         internet=merge_ports(internet),
-        resolvers=tuple(sorted(set(facts.resolvers), key=lambda address: (address.version, int(address)))),
+        resolvers=() if gateway else _addresses(facts.resolvers),
+        gateway=gateway,
+        learn=policy.learn,
         published=merge_ports(facts.published) if policy.ingress == "published" else (),
         on_denied=policy.on_denied,
         egress_rate=policy.limits.egress_rate,
         egress_quota=policy.limits.egress_quota,
     )
+
+
+def _addresses(addresses: Iterable[Address]) -> Tuple[Address, ...]:
+    return tuple(sorted(set(addresses), key=lambda address: (address.version, int(address))))
 
 
 def lifetime_of(ttl: int, refresh: int) -> int:

@@ -25,7 +25,7 @@ from rcc.core.special import Address
 _PROTOCOLS = {6: "tcp", 17: "udp"}
 # Sets of what is true of the host and the container's network at a moment.
 MOVING = ("special", "resolvers")
-_ENDS = ("accept", "drop", "return", "reject")
+_ENDS = ("accept", "drop", "return", "reject", "redirect")
 # What tells one rule from another: comment, sets, ct marks, verdict.
 _Signature = Tuple[str, Tuple[str, ...], Tuple[int, ...], str]
 
@@ -79,7 +79,10 @@ def _compare(what: str, expected: Any, actual: Any) -> Iterator[str]:
 
 def _chain_differences(found: Dict[str, List[Any]], ruleset: Ruleset, ident: str) -> Iterator[str]:
     chains = nft_chains(ruleset, ident)
-    expected = {chain.name: ("filter", chain.hook, 0, "drop") if chain.hook else ("", "", 0, "") for chain in chains}
+    expected = {
+        chain.name: (chain.type, chain.hook, chain.priority, chain.policy) if chain.hook else ("", "", 0, "")
+        for chain in chains
+    }
     actual = {
         chain["name"]: (chain.get("type", ""), chain.get("hook", ""), chain.get("prio", 0), chain.get("policy", ""))
         for chain in found.get("chain", ())
@@ -100,7 +103,7 @@ def _chain_differences(found: Dict[str, List[Any]], ruleset: Ruleset, ident: str
 
 def _signature(rule: NftRule) -> _Signature:
     marks = tuple(int(mark, 16) for mark in re.findall(r"ct mark (?:set )?(0x[0-9a-f]+)", rule.matches))
-    verdict = "reject" if rule.verdict.startswith("reject") else rule.verdict
+    verdict = rule.verdict.split()[0] if rule.verdict.startswith(("reject", "redirect")) else rule.verdict
     return rule.comment, rule.sets, marks, verdict
 
 

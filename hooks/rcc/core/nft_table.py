@@ -8,7 +8,17 @@ import re
 from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from rcc.core.policy import Network, Ports
-from rcc.core.ruleset import CLOSED_PORTS, DNS_PORT, MLD, ND_HOP_LIMIT, ND_IN, ND_OUT, Element, Ruleset
+from rcc.core.ruleset import (
+    CLOSED_PORTS,
+    DNS_PORT,
+    GATEWAY_PORT,
+    MLD,
+    ND_HOP_LIMIT,
+    ND_IN,
+    ND_OUT,
+    Element,
+    Ruleset,
+)
 
 FAMILY = "inet"
 TABLE = "rcc"
@@ -21,18 +31,13 @@ DENIED_TIMEOUT_SECONDS = 3600
 # Packets are judged before they are cut into segments, so one can be larger than any MTU: up to 64 KiB without BIG TCP.
 LEAST_BURST = 256 * 1024  # bytes
 
-# The sets that open an address.  The others are small, and the table is not complete without them.
-DESTINATIONS = tuple(
-    f"{kind}{version}{suffix}"
-    for version in (4, 6)
-    for kind, suffix in (
-        ("private", ""),
-        ("private", "_ranges"),
-        ("allowed", ""),
-        ("allowed", "_ranges"),
-        ("former", ""),
-    )
-)
+# The sets that open an address, by the beginning of their names.  The others are small, and the table is not complete
+# without them.
+DESTINATIONS = ("private", "allowed", "former")
+# Those whose elements run out; their names end with the generation.
+TIMED = ("private_names", "private_name_ranges", "allowed_names", "allowed_name_ranges")
+
+NAT_PRIORITY = -105  # just before dstnat (-100, netfilter_ipv4.h)
 
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
 _KEY = "{} . inet_proto . inet_service"
@@ -69,17 +74,22 @@ class NftRule(NamedTuple):
 
 
 class NftChain(NamedTuple):
-    """``hook`` empty: not a base chain.  Base chains have priority filter (0) and policy drop."""
+    """``hook`` empty: not a base chain."""
 
     name: str
     hook: str
     rules: Tuple[NftRule, ...]
+    type: str = "filter"
+    priority: int = 0
+    policy: str = "drop"
 
 
 def nft_sets(ruleset: Ruleset) -> Tuple[NftSet, ...]:
     """All sets with their elements, in a fixed order.
 
-    Single addresses with single ports are in hash sets; networks and port ranges in interval sets (``..._ranges``).
+    Lasting elements are in interval sets.  Timed ones are apart from them, because they come and go by themselves and
+    must never overlap anything: in hash sets by address and port, or by port range (``..._name_ranges``), and in sets
+    of their generation's own, so that nobody adds to them by an older policy.
     Concatenated ranges need kernel 5.6, nft 0.9.4.
     """
     sets: List[NftSet] = []
@@ -87,21 +97,37 @@ def nft_sets(ruleset: Ruleset) -> Tuple[NftSet, ...]:
         key = _KEY.format(_ADDRESS[version])
         for name, elements in (("private", ruleset.private), ("allowed", ruleset.allowed)):
             mine = [element for element in elements if element.network.version == version]
-            single = [element for element in mine if _is_single(element)]
-            ranges = [element for element in mine if not _is_single(element)]
-            sets.append(NftSet(f"{name}{version}", key, ("timeout",), _nft_elements(single)))
-            sets.append(NftSet(f"{name}{version}_ranges", key, ("interval", "timeout"), _nft_elements(ranges)))
+            lasting = [element for element in mine if element.lifetime is None]
+            sets.append(NftSet(f"{name}{version}", key, ("interval",), _nft_elements(lasting)))
+            for timed, flags in ((f"{name}_names", ("timeout",)), (f"{name}_name_ranges", ("interval", "timeout"))):
+                some = [e for e in mine if e.lifetime is not None and timed_set(name, e) == timed]
+                sets.append(NftSet(_timed_name(timed, version, ruleset), key, flags, _nft_elements(some)))
         former = [element for element in ruleset.former if element.network.version == version]
         sets.append(NftSet(f"former{version}", key, ("interval",), _nft_elements(former)))
         special = [NftElement(_network_key(network)) for network in ruleset.special if network.version == version]
         sets.append(NftSet(f"special{version}", _ADDRESS[version], ("interval",), tuple(special)))
         resolvers = [NftElement(str(address)) for address in ruleset.resolvers if address.version == version]
         sets.append(NftSet(f"resolvers{version}", _ADDRESS[version], (), tuple(resolvers)))
-        sets.append(NftSet(f"denied{version}", key, ("dynamic", "timeout"), (), dynamic=True))
+        for noted in ("denied", "learned"):
+            sets.append(NftSet(f"{noted}{version}", key, ("dynamic", "timeout"), (), dynamic=True))
     for name, spans in (("internet", ruleset.internet), ("published", ruleset.published)):
         keys = tuple(NftElement(_ports_key(span)) for span in spans)
         sets.append(NftSet(name, "inet_proto . inet_service", ("interval",), keys))
     return tuple(sets)
+
+
+def timed_set(kind: str, element: Element) -> str:
+    """The kind of set that a timed element of ``kind`` (allowed, private) belongs into, a word of TIMED."""
+    return f"{kind}_names" if element.ports.low == element.ports.high else f"{kind}_name_ranges"
+
+
+def timed_set_name(kind: str, element: Element, generation: int) -> str:
+    """The set that a timed element of ``kind`` belongs into under the policy of this generation."""
+    return f"{timed_set(kind, element)}{element.network.version}_{generation}"
+
+
+def _timed_name(timed: str, version: int, ruleset: Ruleset) -> str:
+    return f"{timed}{version}_{ruleset.generation}"
 
 
 def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
@@ -114,15 +140,19 @@ def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
         NftChain("refuse", "", _refuse_rules(ruleset.on_denied)),
         NftChain("unasked", "", (NftRule("unasked", 'counter name "unasked"', "drop"),)),
         NftChain("malformed", "", (NftRule("malformed", 'counter name "malformed"', "drop"),)),
-        NftChain("leaving", "", _judge_rules("daddr", "dport", "refuse")),
-        NftChain("answered", "", _judge_rules("saddr", "sport", "unasked")),
+        NftChain("leaving", "", _judge_rules(ruleset, "daddr", "dport", "refuse")),
+        NftChain("answered", "", _judge_rules(ruleset, "saddr", "sport", "unasked")),
         NftChain("answering", "", _published_rules("sport", "refuse")),
         NftChain("entering", "", _published_rules("dport", "unasked")),
+        # Before others' nat chains: the first one that decides is the one that counts.
+        NftChain("to_gateway", "output", tuple(_redirect_rules(ruleset)), "nat", NAT_PRIORITY, "accept"),
+        NftChain("bound", "postrouting", _bound_rules(), policy="accept"),
         NftChain(
             "output",
             "output",
             (
                 NftRule("loopback", 'oif "lo"', "accept"),
+                *_gateway_rules(ruleset),
                 *_malformed_rules(),
                 *_budget_rules(ruleset),
                 *_known_rules(mark),
@@ -145,6 +175,28 @@ def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
             ),
         ),
         NftChain("forward", "forward", ()),
+    )
+
+
+def _redirect_rules(ruleset: Ruleset) -> Iterable[NftRule]:
+    if ruleset.gateway:
+        yield NftRule("gateway", f"meta l4proto {{ tcp, udp }} th dport {DNS_PORT}", f"redirect to :{GATEWAY_PORT}")
+
+
+def _gateway_rules(ruleset: Ruleset) -> Iterable[NftRule]:
+    # The packet that nat has just redirected still has the interface that it was going to leave by.
+    if ruleset.gateway:
+        transport = f"meta l4proto {{ tcp, udp }} th dport {GATEWAY_PORT}"
+        yield NftRule("gateway 4", f"ip daddr 127.0.0.1 {transport}", "accept")
+        yield NftRule("gateway 6", f"ip6 daddr ::1 {transport}", "accept")
+
+
+def _bound_rules() -> Tuple[NftRule, ...]:
+    # What is redirected is routed anew, and a socket bound to a device stays with it (ip_route_me_harder in
+    # net/netfilter/core.c and ipv4/netfilter.c): the question would leave by that device, addressed to the loopback.
+    return (
+        NftRule("loopback elsewhere 4", 'oif != "lo" ip daddr 127.0.0.0/8', "goto malformed"),
+        NftRule("loopback elsewhere 6", 'oif != "lo" ip6 daddr ::1', "goto malformed"),
     )
 
 
@@ -177,7 +229,7 @@ def _nd_rule(types: Iterable[int]) -> NftRule:
     return NftRule("neighbours", f"ip6 hoplimit {ND_HOP_LIMIT} icmpv6 type {_one_of(types)}", "accept")
 
 
-def _judge_rules(address: str, port: str, otherwise: str) -> Tuple[NftRule, ...]:
+def _judge_rules(ruleset: Ruleset, address: str, port: str, otherwise: str) -> Tuple[NftRule, ...]:
     """By the remote end: ``daddr``/``dport`` of what leaves, ``saddr``/``sport`` of what comes back."""
     transport = "meta l4proto { tcp, udp }"
     rules: List[NftRule] = []
@@ -200,7 +252,13 @@ def _judge_rules(address: str, port: str, otherwise: str) -> Tuple[NftRule, ...]
                 continue
             key = f"{family} {address} . meta l4proto . th {port}"
             add(f"{kind} {version}", f"{key} @{kind}{version}", "goto admit")
-            add(f"{kind} {version} ranges", f"{key} @{kind}{version}_ranges", "goto admit")
+            for timed in (f"{kind}_names", f"{kind}_name_ranges"):
+                add(f"{timed} {version}", f"{key} @{_timed_name(timed, version, ruleset)}", "goto admit")
+    if ruleset.learn and port == "dport":
+        for family, version in families:
+            key = f"{family} {address} . meta l4proto . th {port}"
+            noted = f"meta l4proto . th {port} @internet update @learned{version} {{ {key} counter }}"
+            add(f"learn {version}", noted, "")
     add("internet", f"meta l4proto . th {port} @internet", "goto admit")
     add("otherwise", "", f"goto {otherwise}")
     return tuple(rules)
@@ -231,10 +289,6 @@ def _refuse_rules(on_denied: str) -> Tuple[NftRule, ...]:
 
 def _one_of(numbers: Iterable[int]) -> str:
     return "{ " + ", ".join(str(number) for number in numbers) + " }"
-
-
-def _is_single(element: Element) -> bool:
-    return element.network.prefixlen == element.network.max_prefixlen and element.ports.low == element.ports.high
 
 
 def _nft_elements(elements: Iterable[Element]) -> Tuple[NftElement, ...]:

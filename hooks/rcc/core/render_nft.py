@@ -56,35 +56,29 @@ def render_nft(ruleset: Ruleset, ident: str, *, quota_used: int = 0) -> str:
     lines.append("}")
     parts = ["\n".join(lines) + "\n"]
     for nft_set in sets:
-        if nft_set.name in DESTINATIONS:
+        if is_destination(nft_set):
             parts += [_element_lines("add", nft_set.name, some) for some in _cut(nft_set.elements)]
     return "\n".join(parts)
 
 
-def render_elements(before: Ruleset, after: Ruleset) -> str:
-    """The text that turns the destinations of ``before`` into those of ``after``, empty when they need no change.
+def render_timed(ruleset: Ruleset) -> str:
+    """The text that gives the timed elements of ``ruleset`` their lifetimes anew, whether they are there or not.
 
-    Lifetimes start anew, so repeating it with the same ruleset twice is how names are refreshed.  Only elements of
-    ``private`` and ``allowed`` change, and rules and flows are not touched: whatever becomes of the text, everything
-    else stays as closed as it was.
+    Elements that are not in ``ruleset`` are left to their lifetimes; rules and flows are not touched.
     """
     parts: List[str] = []
-    for old, new in zip(nft_sets(before), nft_sets(after)):
-        if new.name not in DESTINATIONS or new.name.startswith("former"):
-            continue
-        was = {element.key: element for element in old.elements}
-        will = {element.key: element for element in new.elements}
-        gone = [element for element in old.elements if element.key not in will]
-        fresh = [element for element in new.elements if element.lifetime is not None or was.get(element.key) != element]
+    for nft_set in nft_sets(ruleset):
         # Deleting what has just run out fails the transaction, and adding what is there keeps its old lifetime, so each
-        # element is added, deleted and added.  (`destroy element` needs kernel 6.3, new timeouts in place 6.12.)  What
-        # goes has gone before anything comes that may overlap it.
-        for some in _cut(gone):
-            parts.append(_element_lines("add", new.name, some) + _element_lines("delete", new.name, _keys(some)))
-        for some in _cut(fresh):
-            add = _element_lines("add", new.name, some)
-            parts.append(add + _element_lines("delete", new.name, _keys(some)) + add)
+        # element is added, deleted and added.  (`destroy element` needs kernel 6.3, new timeouts in place 6.12.)
+        for some in _cut([element for element in nft_set.elements if element.lifetime is not None]):
+            add = _element_lines("add", nft_set.name, some)
+            parts.append(add + _element_lines("delete", nft_set.name, _keys(some)) + add)
     return "\n".join(parts)
+
+
+def is_destination(nft_set: NftSet) -> bool:
+    """Whether the set opens addresses; the table is complete without its elements, and then more is closed."""
+    return nft_set.name.startswith(DESTINATIONS)
 
 
 def _cut(elements: Sequence[NftElement]) -> Iterator[Sequence[NftElement]]:
@@ -113,7 +107,7 @@ def _set_lines(nft_set: NftSet) -> List[str]:
         lines.append(f"\t\tflags {','.join(nft_set.flags)}")
     if nft_set.dynamic:
         lines.append(f"\t\ttimeout {DENIED_TIMEOUT_SECONDS}s")
-    if nft_set.elements and nft_set.name not in DESTINATIONS:
+    if nft_set.elements and not is_destination(nft_set):
         lines.append("\t\telements = {")
         lines += [f"\t\t\t{_element_text(element)}," for element in nft_set.elements]
         lines.append("\t\t}")
@@ -123,7 +117,7 @@ def _set_lines(nft_set: NftSet) -> List[str]:
 def _chain_lines(chain: NftChain) -> List[str]:
     lines = [f"\tchain {chain.name} {{"]
     if chain.hook:
-        lines.append(f"\t\ttype filter hook {chain.hook} priority filter; policy drop;")
+        lines.append(f"\t\ttype {chain.type} hook {chain.hook} priority {chain.priority}; policy {chain.policy};")
     for rule in chain.rules:
         parts = (rule.matches, rule.verdict, f'comment "{rule.comment}"')
         lines.append("\t\t" + " ".join(part for part in parts if part))

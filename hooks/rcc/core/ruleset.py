@@ -15,6 +15,9 @@ GENERATION_LIMIT = 0xFFFF
 # can ask for any name and carry data out in the questions.
 DNS_PORT = 53
 CLOSED_PORTS = (DNS_PORT, 853)
+# Where the agent listens in the container's namespace, on the loopback addresses, in gateway mode.  Unassigned in
+# practice (IANA: xns-ch), below those that unprivileged programs take.
+GATEWAY_PORT = 54
 
 # icmpv6(4) types that an address needs to work on a link at all (RFC 4861); no redirects, no echo.
 ND_OUT = (133, 135, 136)  # router solicitation, neighbour solicitation, neighbour advertisement
@@ -41,6 +44,8 @@ class Ruleset(NamedTuple):
     former: destinations that the policy's names stood for before: they keep flows that are established already.
     internet: ports (both protocols given explicitly) open towards every address outside the special ranges.
     resolvers: the DNS servers of the container's own resolv.conf, port 53 (static mode).
+    gateway: all of port 53 goes to the agent's listeners on the loopback addresses, port GATEWAY_PORT.
+    learn: destinations that only ``internet`` admits are noted.
     published: container ports that admit new flows from outside.
     egress_rate in bits per second, egress_quota in bytes.
 
@@ -54,6 +59,8 @@ class Ruleset(NamedTuple):
     former: Tuple[Element, ...] = ()
     internet: Tuple[Ports, ...] = ()
     resolvers: Tuple[Address, ...] = ()
+    gateway: bool = False
+    learn: bool = False
     published: Tuple[Ports, ...] = ()
     on_denied: str = "reject"
     egress_rate: Optional[int] = None
@@ -92,7 +99,9 @@ class Packet(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """``action``: ``accept``, ``drop``, or ``reject`` (drop and tell the sender); ``rule``: what decided, in a word."""
+    """``action``: ``accept``, ``drop``, ``reject`` (drop and tell the sender) or ``redirect`` (to the listener of the
+    gateway in the same namespace); ``rule``: what decided, in a word.
+    """
 
     action: str
     rule: str
@@ -101,6 +110,8 @@ class Verdict(NamedTuple):
 def evaluate(ruleset: Ruleset, packet: Packet) -> Verdict:
     """What the loaded ruleset does with ``packet``.  In this order:
 
+    0. with a gateway, a new flow to port 53 of any address goes to the gateway's listener, by the loopback or not at
+       all: a socket that is bound to another device does not reach it (postrouting);
     1. loopback passes;
     2. IPv4 options and IPv6 routing headers are dropped: they name hops that no rule has judged;
     3. flows admitted under this generation pass, both ways, until conntrack forgets them;
@@ -116,8 +127,13 @@ def evaluate(ruleset: Ruleset, packet: Packet) -> Verdict:
     leaving = packet.direction == "out"
     if packet.direction not in ("out", "in"):
         return Verdict("drop", "policy")
+    dns = packet.protocol in ("tcp", "udp") and packet.destination_port == DNS_PORT
+    if leaving and ruleset.gateway and dns and packet.state == "new":
+        return Verdict("redirect", "gateway")
     if packet.loopback:
         return Verdict("accept", "loopback")
+    if leaving and packet.destination.is_loopback:
+        return Verdict("drop", "loopback elsewhere")
     if packet.options:
         return Verdict("drop", "options" if packet.destination.version == 4 else "routing header")
     established = packet.state == "established"
