@@ -68,7 +68,7 @@ def test_the_documented_example_has_no_problems(vendor: Sources, tmp_path: "os.P
     (report,) = check_files([path], vendor)
     assert report.problems == () and report.exit_code == EX_OK
     assert report.lines()[-1] == f"{path}: profile: ok"
-    assert len(report.notes) == 3 and all(isinstance(note, Note) for note in report.notes)
+    assert len(report.notes) == 1 and all(isinstance(note, Note) for note in report.notes)
 
 
 def test_the_documents_show_only_what_is_sound(vendor: Sources) -> None:

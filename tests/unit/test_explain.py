@@ -41,7 +41,8 @@ def policy(text: bytes = TEXT) -> Policy:
         ("api.example.com:443/udp", False, 3, "other ports: 443/tcp"),
         ("api.example.com:80", False, 3, "other ports"),
         ("x.api.example.com", False, 0, "no egress entry"),
-        ("a.cdn.example.com:443/udp", False, 4, "wildcards open nothing yet"),
+        ("a.cdn.example.com:443/udp", True, 4, "host: *.cdn.example.com allows it"),
+        ("a.cdn.example.com:80", False, 4, "other ports"),
         ("cdn.example.com", False, 0, "does not include the name"),
         ("db.corp.example:5432", True, 6, "private addresses"),
         ("203.0.113.9:8050", True, 9, "allows it"),
@@ -90,6 +91,22 @@ def test_the_internet_is_every_public_address_and_no_other(target: str, allowed:
 def test_an_empty_policy_allows_nothing() -> None:
     found = explain(Policy("offline"), "api.example.com")
     assert not found.allowed and "no destination at all" in found.why[0]
+
+
+def test_with_static_names_a_wildcard_opens_nothing() -> None:
+    found = explain(policy(TEXT + b"dns: {mode: static}\n"), "a.cdn.example.com")
+    assert not found.allowed and "static" in found.why[0] and found.where.line == 4
+
+
+@pytest.mark.parametrize("target", ["api.example.com:53/udp", "203.0.113.9:53", "a.example:853", "10.1.2.3:853"])
+def test_the_ports_of_dns_are_nobodys(target: str) -> None:
+    found = explain(policy(), target)
+    assert not found.allowed and ("port 53" in found.why[0] or "port 853" in found.why[0])
+
+
+def test_a_peer_may_be_meant() -> None:
+    found = explain(policy(b"version: 1\negress:\n  - peers: true\n    ports: [5432]\n"), "db:5432")
+    assert not found.allowed and "peers: true opens it if it names a container" in "\n".join(found.why)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from rcc.core.hostname import canonical_name
 from rcc.core.policy import CidrRule, EgressRule, HostRule, InternetRule, Network, PeersRule, Policy, Ports, Where
 from rcc.core.quantities import parse_ports
 from rcc.core.report import shown
+from rcc.core.ruleset import CLOSED_PORTS, DNS_PORT
 from rcc.core.special import never_by_name, touches_special
 from rcc.core.within import covers_name, ports_of
 
@@ -92,8 +93,10 @@ def explain(policy: Policy, target: Union[str, Target]) -> Explanation:
 def _explain_name(policy: Policy, target: Target) -> Explanation:
     if target.name == "localhost" or target.name.endswith(".localhost"):
         return Explanation(target, True, None, Where(), ("localhost is the container itself, which is open to itself",))
+    if target.ports.low in CLOSED_PORTS:
+        return _dns(policy, target)
     hosts = [rule for rule in policy.egress if isinstance(rule, HostRule) and covers_name(rule, target.name)]
-    named = [rule for rule in hosts if not rule.wildcard]
+    named = [rule for rule in hosts if not rule.wildcard or policy.dns_mode == "gateway"]
     for host in sorted((rule for rule in named if _has_port(rule, target)), key=lambda rule: not rule.private):
         ranges = "its public and its private addresses" if host.private else "its public addresses only"
         return Explanation(target, True, host, host.where, (f"{_title(host)} allows it, {ranges}",))
@@ -102,15 +105,17 @@ def _explain_name(policy: Policy, target: Target) -> Explanation:
         return Explanation(target, True, opened, opened.where, (why,))
     for rule in hosts:
         if rule.wildcard and _has_port(rule, target):
-            why = f"{_title(rule)} names it, but wildcards open nothing yet in this version: name the host itself"
+            why = f"{_title(rule)} names it, but wildcards open nothing with dns.mode: static: name the host itself"
             return Explanation(target, False, rule, rule.where, (why,))
-    return _denied(policy, target, hosts, _near_names(policy, target))
+    return _denied(policy, target, hosts, [*_near_names(policy, target), *_peers_note(policy, target)])
 
 
 def _explain_address(policy: Policy, target: Target, network: Network) -> Explanation:
     if network.is_loopback:
         why = "loopback is the container itself, which is open to itself"
         return Explanation(target, True, None, Where(), (why,))
+    if target.ports.low in CLOSED_PORTS:
+        return _dns(policy, target)
     cidrs = [rule for rule in policy.egress if isinstance(rule, CidrRule) and _holds(rule, network)]
     special = touches_special(network)
     for rule in sorted((rule for rule in cidrs if _has_port(rule, target)), key=lambda rule: not rule.private):
@@ -131,6 +136,22 @@ def _explain_address(policy: Policy, target: Target, network: Network) -> Explan
         return Explanation(target, True, opened, opened.where, (why,))
     hosts = [rule for rule in policy.egress if isinstance(rule, HostRule) and not rule.wildcard]
     return _denied(policy, target, cidrs, _names_note([rule for rule in hosts if _has_port(rule, target)]))
+
+
+def _dns(policy: Policy, target: Target) -> Explanation:
+    """Ports of DNS are nobody's destination: whoever reaches a resolver of his choice asks for any name."""
+    if target.ports.low == DNS_PORT and policy.dns_mode == "gateway":
+        why = "whatever is sent to port 53 of any address is answered by rcc's own gateway, for the policy's names only"
+    elif target.ports.low == DNS_PORT:
+        why = "port 53 is open towards the container's own resolvers only"
+    else:
+        why = f"port {target.ports.low} is DNS over TLS or QUIC, which stays closed"
+    return Explanation(target, False, None, Where(), (why,))
+
+
+def _peers_note(policy: Policy, target: Target) -> List[str]:
+    peers = [rule for rule in policy.egress if isinstance(rule, PeersRule) and _has_port(rule, target)]
+    return [f"peers: true opens it if it names a container on the same network ({rule.where})" for rule in peers[:1]]
 
 
 def _internet(policy: Policy, target: Target) -> List[InternetRule]:

@@ -168,7 +168,7 @@ def _notes(text: str, name: str, wildcard: bool, private: bool) -> Tuple[str, ..
     if not text.isascii():
         notes.append(f"{shown(text)} is the name {name}")
     if wildcard:
-        notes.append(f"*.{name}: wildcards open nothing yet in this version; name the hosts one by one")
+        notes.append(f"*.{name} opens names as they are asked for, so it opens nothing with dns.mode: static")
         for suffix in SHARED_SUFFIXES:
             if name == suffix or name.endswith("." + suffix):
                 notes.append(f"anybody can get a name under {suffix}, so *.{name} is hardly a limit")
@@ -181,5 +181,5 @@ def _notes(text: str, name: str, wildcard: bool, private: bool) -> Tuple[str, ..
         if inner:
             notes.append(f"{name} looks like an internal name; its private addresses stay closed without private: true")
     elif "." not in name:
-        notes.append(f"{name} is looked up as the host does it, by its search list and hosts file")
+        notes.append(f"{name} is looked up as it stands on the host, with no search list")
     return tuple(notes)
