@@ -1,6 +1,6 @@
 from ipaddress import ip_address
 
-from rcc.core.resolv_conf import HOSTS_LIMIT, parse_hosts, parse_resolv_conf
+from rcc.core.resolv_conf import HOSTS_LIMIT, TEXT_LIMIT, lines_naming, parse_hosts, parse_resolv_conf
 
 
 def test_name_servers_as_engines_write_them() -> None:
@@ -41,3 +41,14 @@ def test_hosts_lines_that_are_none() -> None:
 def test_a_huge_file_is_bounded() -> None:
     assert len(parse_hosts("10.0.0.1 " + "a " * 400_000)) == HOSTS_LIMIT
     assert parse_resolv_conf("\n" * (2 << 20) + "nameserver 1.1.1.1\n") == ()
+
+
+def test_lines_that_name_a_host() -> None:
+    names = ("host.containers.internal", "host.docker.internal")
+    text = "1.1.1.1 a\n10.0.0.1\tHost.Containers.Internal host.docker.internal\n2.2.2.2 b"
+    assert lines_naming(text, names) == "10.0.0.1\thost.containers.internal host.docker.internal"
+    assert lines_naming("10.0.0.1 host.docker.internal", names) == "10.0.0.1 host.docker.internal"
+    assert lines_naming("x" * TEXT_LIMIT + "\n10.0.0.1 host.docker.internal\n", names) == ""
+    many = "".join(f"10.0.0.{number} host.docker.internal\n" for number in range(200))
+    assert 0 < len(lines_naming(many, names).split("\n")) < 50
+    assert lines_naming("", names) == lines_naming("\n\n", names) == ""

@@ -3,11 +3,11 @@
 from ipaddress import ip_address
 from typing import Iterable, Tuple, Union
 
-from rcc.core.compile import Facts
+from rcc.core.compile import HOST_NAMES, Facts, HostsFile
 from rcc.core.errors import KernelError
 from rcc.core.names import Answers
 from rcc.core.policy import HostRule, Policy
-from rcc.core.resolv_conf import TEXT_LIMIT, parse_hosts, parse_resolv_conf
+from rcc.core.resolv_conf import TEXT_LIMIT, lines_naming, parse_hosts, parse_resolv_conf
 from rcc.core.special import Address
 from rcc.core.trusted_resolvers import trusted_resolvers
 from rcc.system.addresses import own_addresses
@@ -20,7 +20,9 @@ RESOLV_CONFS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 
 
 def names_of(policy: Policy) -> Tuple[str, ...]:
-    """The names that have to be looked up; wildcards are not known before somebody asks for them."""
+    """The names that have to be looked up: none where the gateway does it when somebody asks for them."""
+    if policy.dns_mode == "gateway":
+        return ()
     return tuple(sorted({rule.name for rule in policy.egress if isinstance(rule, HostRule) and not rule.wildcard}))
 
 
@@ -36,8 +38,13 @@ def facts_of(container: Union[Settled, Record], answers: Answers, path: str) -> 
             gateways=inside(path, default_gateways),
         ),
         published=container.published,
-        hosts_file=parse_hosts(_text(container.hosts)),
+        hosts_file=hosts_of(container),
     )
+
+
+def hosts_of(container: Union[Settled, Record]) -> HostsFile:
+    """What the container's /etc/hosts says now about the host.  Raises KernelError."""
+    return parse_hosts(lines_naming(_text(container.hosts), HOST_NAMES))
 
 
 def record_facts(record: Record, answers: Answers) -> Facts:

@@ -4,8 +4,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses,
 from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from rcc.core.elements import apart, disjoint
-from rcc.core.openings import cut, port_atoms
-from rcc.core.policy import EVERY_PORT, CidrRule, HostRule, InternetRule, Network, Policy, Ports, merge_ports
+from rcc.core.openings import PEER_SECONDS, cut, port_atoms
+from rcc.core.policy import EVERY_PORT, CidrRule, HostRule, InternetRule, Network, PeersRule, Policy, Ports, merge_ports
 from rcc.core.ruleset import Element, Ruleset
 from rcc.core.special import SPECIAL4, SPECIAL6, Address, is_special, never_by_name
 
@@ -22,13 +22,18 @@ LONGEST = 3600
 SHORTEST = 10
 
 
+HostsFile = Tuple[Tuple[str, Address], ...]
+
+
 class Facts(NamedTuple):
     """What the policy meets on this host at this moment.
 
     answers: a name and what it stands for, addresses with their TTL in seconds; former: the same for what names stood
     for before and no longer do (a reload keeps their flows).  host_addresses: every address of the host itself.
     resolvers: of the container's /etc/resolv.conf.  published: container ports that may be reached from outside.
-    hosts_file: pairs from the container's /etc/hosts, which the container itself may write: see ``_host_answers``.
+    hosts_file: pairs from the container's /etc/hosts, which the container itself may write: see
+    ``host_addresses_in``.  peers: addresses of other containers that this one has asked for and that are theirs still
+    (app/neighbours.py); only a reload has any.
     """
 
     answers: Tuple[Tuple[str, Tuple[Tuple[Address, int], ...]], ...] = ()
@@ -36,22 +41,23 @@ class Facts(NamedTuple):
     host_addresses: Tuple[Address, ...] = ()
     resolvers: Tuple[Address, ...] = ()
     published: Tuple[Ports, ...] = ()
-    hosts_file: Tuple[Tuple[str, Address], ...] = ()
+    hosts_file: HostsFile = ()
+    peers: Tuple[Address, ...] = ()
 
 
 def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
     """The ruleset of ``policy`` under ``facts``.
 
     A name opens an address of a special range, or of the host itself, only with ``private: true`` and only where
-    ``never_by_name`` lets it; a name without an answer opens nothing.  Wildcards open nothing here (their names are not
-    known before they are asked for), nor do peers.
+    ``never_by_name`` lets it; a name without an answer opens nothing.  Wildcards open nothing here: their names are not
+    known before they are asked for.
 
-    With a gateway ``facts.answers`` holds what is open already when a ruleset takes the place of another
-    (app/reload.py); addresses are added as names are asked for (core/openings.py).
+    With a gateway ``facts.answers`` and ``facts.peers`` hold what is open already when a ruleset takes the place of
+    another (app/reload.py); addresses are added as names are asked for (core/openings.py).
     """
     own = frozenset(facts.host_addresses)
     answers = _by_name(facts.answers)
-    answers.update(_host_answers(facts, own))
+    answers.update(_host_answers(facts.hosts_file, own))
     former = _by_name(facts.former)
     private: List[Element] = []
     allowed: List[Element] = []
@@ -73,6 +79,12 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
         elif isinstance(rule, CidrRule):
             target = private if rule.private else allowed
             target.extend(Element(rule.network, ports) for ports in rule.ports)
+        elif isinstance(rule, PeersRule):
+            for address in facts.peers:
+                if address not in own and not never_by_name(address):
+                    spans = cut(rule.ports, atoms)
+                    private.extend(Element(_network(address), span, PEER_SECONDS) for span in spans)
+                    kept.extend(Element(_network(address), ports) for ports in rule.ports)
         elif isinstance(rule, InternetRule):
             internet.update(rule.ports or EVERY_PORT)
     return Ruleset(
@@ -111,17 +123,22 @@ def _by_name(answers: Tuple[Tuple[str, Tuple[Tuple[Address, int], ...]], ...]) -
     return found
 
 
-def _host_answers(facts: Facts, own: "frozenset[Address]") -> _Answers:
+def host_addresses_in(hosts_file: HostsFile, own: "frozenset[Address]") -> Dict[str, Tuple[Address, ...]]:
     """What the container's /etc/hosts says about the host itself.
 
     The container can write that file, and it is read again when another container joins the namespace or the policy is
     loaded anew.  So it only chooses among addresses that are the host's: any other line opens nothing.
     """
-    found: _Answers = {}
-    for name, address in facts.hosts_file:
+    found: Dict[str, Tuple[Address, ...]] = {}
+    for name, address in hosts_file:
         if name in HOST_NAMES and (address in own or address in GATEWAYS_TO_HOST):
-            found[name] = (*found.get(name, ()), (address, None))
+            found[name] = (*found.get(name, ()), address)
     return found
+
+
+def _host_answers(hosts_file: HostsFile, own: "frozenset[Address]") -> _Answers:
+    found = host_addresses_in(hosts_file, own)
+    return {name: tuple((address, None) for address in addresses) for name, addresses in found.items()}
 
 
 def _target(

@@ -95,7 +95,7 @@ def container_ref(spec: "Json", cwd: str = "") -> ContainerRef:
     roots: "List[str]" = []
     graph_root, layer = _graph_root(str(_object(spec, "root").get("path") or ""))
     _add(roots, graph_root)
-    for root, identity in (_split_userdata(cwd), ("", _cgroup_id(spec)), *_from_mounts(spec)):
+    for root, identity in (split_userdata(cwd), ("", _cgroup_id(spec)), *_from_mounts(spec)):
         _add(roots, root)
         _add(ids, identity)
     marks = annotations(spec)
@@ -189,10 +189,10 @@ def _from_mounts(spec: "Json") -> "Iterator[Tuple[str, str]]":
         for source in by_destination.get(destination, ()):
             folder, _, file = source.rpartition("/")
             if file == name:
-                yield _split_userdata(folder)
+                yield split_userdata(folder)
 
 
-def _split_userdata(path: str) -> "Tuple[str, str]":
+def split_userdata(path: str) -> "Tuple[str, str]":
     """``<root>/<driver>-containers/<id>/userdata`` -> root, id; two empty strings for any other path."""
     parts = path.split("/")
     if len(parts) < 5 or parts[0] or parts[-1] != "userdata" or not is_id(parts[-2]):

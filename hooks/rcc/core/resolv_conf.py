@@ -1,13 +1,14 @@
 """/etc/resolv.conf and /etc/hosts as the C library reads them (resolv.conf(5), hosts(5)), whoever has written them."""
 
 from ipaddress import IPv6Address, ip_address
-from typing import Iterator, Optional, Tuple
+from typing import Dict, Iterable, Iterator, Optional, Tuple
 
 from rcc.core.special import Address
 
 TEXT_LIMIT = 1 << 20  # characters looked at; the files that engines write have some hundred
 NAMESERVERS = 3  # MAXNS in <resolv.h>: libraries ask the first three
 HOSTS_LIMIT = 4096
+NAMING_LIMIT = 16  # lines of a hosts file that are looked at for one name
 
 
 def parse_resolv_conf(text: str) -> Tuple[Address, ...]:
@@ -41,6 +42,25 @@ def parse_hosts(text: str) -> Tuple[Tuple[str, Address], ...]:
             if len(found) == HOSTS_LIMIT:
                 return tuple(found)
     return tuple(found)
+
+
+def lines_naming(text: str, names: Iterable[str]) -> str:
+    """The lines of a hosts file in which one of ``names`` (lower case) stands, in lower case, the first few of each.
+
+    The container may write that file: parsing a megabyte of it takes most of a second, finding these few milliseconds.
+    """
+    lower = text[:TEXT_LIMIT].lower()
+    found: Dict[str, None] = {}
+    for name in names:
+        end = 0
+        for _ in range(NAMING_LIMIT):
+            place = lower.find(name, end)
+            if place < 0:
+                break
+            end = lower.find("\n", place)
+            end = len(lower) if end < 0 else end
+            found[lower[lower.rfind("\n", 0, place) + 1 : end]] = None
+    return "\n".join(found)
 
 
 def _lines(text: str) -> Iterator[str]:
