@@ -1,25 +1,19 @@
 """Look names up the way the host does: its hosts file, then the servers of its resolv.conf, in order.
 
-Messages are dnspython's, the exchange is not: ``dns.asyncquery`` (seen in 2.3) leaves UDP sockets unconnected and gives
-up at the first stray datagram, and ``dns.query`` imports HTTP clients where they are installed.  Here each question has
-its own connected socket, so a random port from the kernel, datagrams of the asked server only, and "connection refused"
-at once; the random id is dnspython's.
+``dns.asyncquery`` of dnspython (seen in 2.3) leaves UDP sockets unconnected and gives up at the first stray datagram,
+and its messages take ten times as long to read (core/dns_reply.py), so the exchange is our own (dns_exchange.py).
 """
 
 import asyncio
-import itertools
-import socket
+import os
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from ipaddress import ip_address
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdatatype
-
+from rcc.core.dns_message import AAAA, NOERROR, NXDOMAIN, SERVFAIL, A, Record, Reply
+from rcc.core.dns_reply import RECORDS_LIMIT, BadReply, encode_name
 from rcc.core.names import Answer, Answers, Server, parse_listed, parse_upstream
+from rcc.system.dns_exchange import Exchange
 
 RESOLV_CONF = "/etc/resolv.conf"
 HOSTS = "/etc/hosts"
@@ -27,14 +21,17 @@ RESOLV_CONF_LIMIT = 64 << 10  # bytes read
 HOSTS_LIMIT = 4 << 20  # bytes read; names beyond it are asked of the servers
 HOSTS_SECONDS = 300  # how long a line of the hosts file holds
 ROUNDS = (1.0, 2.0, 4.0)  # seconds for each server, in the first, second and third round
-CONCURRENT = 64  # questions under way at a time
-ADDRESSES_LIMIT = 64  # per name and family; what a TCP answer can hold beyond that is no honest name
+CONCURRENT = 64  # questions under way at a time, of one ``resolve``
+CONCURRENT_ASKED = 1024  # the same for all containers; the gateway bounds each one's
+ADDRESSES_LIMIT = RECORDS_LIMIT  # per name and family; what a TCP answer can hold beyond that is no honest name
 SECONDS = 15.0  # of a lookup by the agent: an answer that comes too late for one start is there for the next
+ASK_SECONDS = 10.0  # of a question of a container, whose resolver gives up after that (resolv.conf(5): 5 s, twice)
 GRACE = 1.0  # seconds for the second family once the first has come
-TTL_LIMIT = 86400  # seconds
-DATAGRAM = 65535
+RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
+LATE = "no answer in time"
 
 _Pairs = Tuple[Tuple[str, int], ...]
+_Signature = Optional[Tuple[int, int, int]]
 
 
 class Config(NamedTuple):
@@ -79,69 +76,164 @@ def begin(names: Sequence[str], *, config: Config, deadline: float) -> "Dict[str
     """``resolve`` for a caller who takes each answer as it comes: a task a name, all under way.  They never raise."""
     wanted = tuple(dict.fromkeys(names))
     listed = asyncio.get_running_loop().run_in_executor(None, _from_hosts, config.hosts, wanted)
-    upstream = _Upstream(config)
+    upstream = _Upstream(config, CONCURRENT)
 
     async def answer(name: str) -> Answer:
         addresses = (await listed).get(name)
         if addresses:
             return Answer(name, tuple((address, HOSTS_SECONDS) for address in addresses))
-        return await upstream.answer(name, deadline)
+        return await _both(upstream, name, deadline)
 
     return {name: asyncio.ensure_future(answer(name)) for name in wanted}
 
 
-def _from_hosts(path: str, wanted: Sequence[str]) -> Dict[str, Tuple[str, ...]]:
+async def ask(name: str, rdtype: int, config: Config, deadline: float) -> Reply:
+    """What the host is told for ``name`` (no trailing dot) and a type (RFC 1035 section 3.2.2), as ``Asker.ask``."""
+    return await _ask_within(_Upstream(config, CONCURRENT), _Hosts(), config.hosts, name, rdtype, deadline)
+
+
+class Asker:
+    """Asks by the host's configuration as it is at the moment, and remembers which of its servers are silent.
+
+    ``load`` gives the configuration; it is called again when ``resolv_conf`` has changed.
+    """
+
+    def __init__(self, resolv_conf: str = RESOLV_CONF, hosts: str = HOSTS) -> None:
+        self._load: Callable[[], Config] = lambda: load_config(resolv_conf, hosts)
+        self._resolv_conf = resolv_conf
+        self._signature: _Signature = None
+        self._config = self._load()
+        self._upstream: Optional[_Upstream] = None
+        self._hosts = _Hosts()
+
+    async def ask(self, name: str, rdtype: int, seconds: float = ASK_SECONDS) -> Reply:
+        """What the host is told for ``name`` and ``rdtype``, in at most ``seconds``.
+
+        Addresses come from the hosts file, if it has the name in any family.  Search domains are not applied.  Never
+        raises: without an answer the reply's rcode is SERVFAIL, and its ``error`` says why.
+        """
+        # Looked at each time: a laptop changes networks.
+        signature = _signature(self._resolv_conf)
+        if self._upstream is None or signature != self._signature:
+            self._signature = signature
+            config = self._load()
+            if self._upstream is None or config != self._config:
+                self._config = config
+                self._upstream = _Upstream(config, CONCURRENT_ASKED)
+        deadline = time.monotonic() + seconds
+        return await _ask_within(self._upstream, self._hosts, self._config.hosts, name, rdtype, deadline)
+
+
+async def _ask_within(
+    upstream: "_Upstream", hosts: "_Hosts", path: str, name: str, rdtype: int, deadline: float
+) -> Reply:
+    if rdtype in (A, AAAA) and path:
+        addresses = (await hosts.table(path)).get(name)
+        if addresses:
+            return _listed(addresses, rdtype)
+    try:
+        return await asyncio.wait_for(upstream.ask(name, rdtype), max(deadline - time.monotonic(), 0.0))
+    except asyncio.TimeoutError:
+        return Reply(SERVFAIL, error=LATE)
+
+
+def _listed(texts: Sequence[str], rdtype: int) -> Reply:
+    version = 4 if rdtype == A else 6
+    found = [address for address in map(ip_address, texts[:ADDRESSES_LIMIT]) if address.version == version]
+    return Reply(NOERROR, tuple(Record(rdtype, HOSTS_SECONDS, address.packed) for address in found), HOSTS_SECONDS)
+
+
+class _Hosts:
+    """A hosts(5) file, read again when it has changed."""
+
+    def __init__(self) -> None:
+        self._signature: _Signature = None
+        self._table: Dict[str, Tuple[str, ...]] = {}
+
+    async def table(self, path: str) -> Dict[str, Tuple[str, ...]]:
+        """The addresses of all names in it."""
+        signature = _signature(path)
+        if signature != self._signature:
+            # Lists that block advertisements have a hundred thousand lines.
+            self._table = await asyncio.get_running_loop().run_in_executor(None, _from_hosts, path, None)
+            self._signature = signature
+        return self._table
+
+
+def _signature(path: str) -> _Signature:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _from_hosts(path: str, wanted: Optional[Sequence[str]]) -> Dict[str, Tuple[str, ...]]:
+    """What a hosts(5) file says of the names, or of all that it has."""
     if not path:
         return {}
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            return parse_listed(stream.readlines(HOSTS_LIMIT), wanted)
+            lines = stream.readlines(HOSTS_LIMIT)
     except OSError:
         return {}  # hosts(5) may be missing; the servers know the rest
+    if wanted is None:
+        wanted = [word for line in lines for word in line.partition("#")[0].lower().split()[1:]]
+    return parse_listed(lines, wanted)
+
+
+async def _both(upstream: "_Upstream", name: str, deadline: float) -> Answer:
+    """Both families.  Once one has come the other has GRACE seconds: some servers never answer for AAAA."""
+    tasks = [asyncio.ensure_future(_addresses(upstream, name, kind)) for kind in (A, AAAA)]
+    left = max(deadline - time.monotonic(), 0.0)
+    first, late = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    if first and late:
+        found = any(task.exception() is None and task.result() for task in first)
+        left = max(deadline - time.monotonic(), 0.0)
+        await asyncio.wait(late, timeout=min(left, GRACE) if found else left)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    addresses: List[Tuple[str, int]] = []
+    errors: List[str] = []
+    for result in results:
+        if isinstance(result, asyncio.CancelledError):
+            errors.append(LATE)
+        elif isinstance(result, _Failed):
+            errors.append(str(result))
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            addresses.extend(result)
+    if not addresses and not errors:
+        errors.append("the name has no addresses")
+    return Answer(name, tuple(addresses), "; ".join(dict.fromkeys(errors)))
+
+
+async def _addresses(upstream: "_Upstream", name: str, kind: int) -> _Pairs:
+    """The addresses of one kind with their seconds; none when the name has none.  Raises _Failed."""
+    reply = await upstream.ask(name, kind)
+    if reply.error or reply.rcode == NXDOMAIN:
+        raise _Failed(reply.error or "no such name")
+    return tuple((str(ip_address(record.data)), reply.ttl) for record in reply.records)
 
 
 class _Upstream:
-    """The servers during one ``resolve``: one that stays silent is asked last from then on."""
+    """The servers of one configuration: one that stays silent is asked last from then on."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, concurrent: int) -> None:
         self._order = list(config.servers)
         self._tcp = config.tcp
+        self._exchange = Exchange()
         # Held for one attempt, not for a whole name: names that nobody answers must not starve the others.
-        self._free = asyncio.Semaphore(CONCURRENT)
+        self._free = asyncio.Semaphore(concurrent)
 
-    async def answer(self, name: str, deadline: float) -> Answer:
-        """Both families.  Once one has come the other has GRACE seconds: some servers never answer for AAAA."""
-        tasks = [asyncio.ensure_future(self._ask(name, kind)) for kind in ("A", "AAAA")]
-        left = max(deadline - time.monotonic(), 0.0)
-        first, late = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if first and late:
-            found = any(task.exception() is None and task.result() for task in first)
-            left = max(deadline - time.monotonic(), 0.0)
-            await asyncio.wait(late, timeout=min(left, GRACE) if found else left)
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        addresses: List[Tuple[str, int]] = []
-        errors: List[str] = []
-        for result in results:
-            if isinstance(result, asyncio.CancelledError):
-                errors.append("no answer in time")
-            elif isinstance(result, _Failed):
-                errors.append(str(result))
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                addresses.extend(result)
-        if not addresses and not errors:
-            errors.append("the name has no addresses")
-        return Answer(name, tuple(addresses), "; ".join(dict.fromkeys(errors)))
-
-    async def _ask(self, name: str, kind: str) -> _Pairs:
-        """The addresses of one kind with their seconds; none when the name has none.  Raises _Failed."""
+    async def ask(self, name: str, kind: int) -> Reply:
+        """The reply of the first server that gives one.  Never raises: without one it has an ``error``."""
         try:
-            query = dns.message.make_query(dns.name.from_text(name), kind, use_edns=False)
-        except dns.exception.DNSException as error:
-            raise _Failed(f"not a name that can be asked for: {error}") from error
+            encoded = encode_name(name.lower())
+        except ValueError as error:
+            return Reply(SERVFAIL, error=f"not a name that can be asked for: {error}")
         problem = "no server to ask"
         for seconds in ROUNDS:
             tried: List[Server] = []
@@ -150,7 +242,9 @@ class _Upstream:
                     server = next(server for server in self._order if server not in tried)
                     tried.append(server)
                     try:
-                        reply = await asyncio.wait_for(_exchange(query, server, self._tcp), seconds)
+                        reply = await asyncio.wait_for(
+                            self._exchange.ask(server, encoded, kind, tcp=self._tcp), seconds
+                        )
                     except asyncio.TimeoutError:
                         problem = f"{server.address} does not answer"
                         self._order.remove(server)
@@ -159,87 +253,10 @@ class _Upstream:
                     except (OSError, EOFError) as error:
                         problem = f"{server.address}: {getattr(error, 'strerror', None) or 'connection closed'}"
                         continue
-                if reply.rcode() == dns.rcode.NXDOMAIN:
-                    raise _Failed("no such name")
-                if reply.rcode() == dns.rcode.NOERROR:
-                    return _chain(reply)
-                problem = f"{server.address} answers {dns.rcode.to_text(reply.rcode())}"
-        raise _Failed(problem)
-
-
-def _chain(reply: dns.message.QueryMessage) -> _Pairs:
-    try:
-        chain = reply.resolve_chaining()
-    except dns.exception.DNSException as error:
-        raise _Failed(f"an answer that makes no sense: {error}") from error
-    if chain.answer is None:
-        return ()
-    seconds = min(max(chain.minimum_ttl, 0), TTL_LIMIT)
-    return tuple((record.address, seconds) for record in itertools.islice(chain.answer, ADDRESSES_LIMIT))
-
-
-async def _exchange(query: dns.message.QueryMessage, server: Server, tcp: bool) -> dns.message.QueryMessage:
-    """The response of ``server``, by TCP where UDP's is cut.  Raises OSError, EOFError."""
-    if not tcp:
-        reply = await _exchange_udp(query, server)
-        if reply is not None:
-            return reply
-    return await _exchange_tcp(query, server)
-
-
-def _open(server: Server, kind: "socket.SocketKind") -> Tuple[socket.socket, Tuple[object, ...]]:
-    found = socket.getaddrinfo(server.address, server.port, type=kind, flags=socket.AI_NUMERICHOST)
-    family, _, _, _, address = found[0]
-    opened = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    return opened, address
-
-
-async def _exchange_udp(query: dns.message.QueryMessage, server: Server) -> Optional[dns.message.QueryMessage]:
-    """The first datagram that answers the question; None when the answer is cut (RFC 7766: ask again by TCP)."""
-    loop = asyncio.get_running_loop()
-    opened, address = _open(server, socket.SOCK_DGRAM)
-    with opened:
-        opened.connect(address)
-        await loop.sock_sendall(opened, query.to_wire())
-        while True:
-            wire = await loop.sock_recv(opened, DATAGRAM)
-            cut = len(wire) > 2 and wire[:2] == query.id.to_bytes(2, "big") and bool(wire[2] & dns.flags.TC >> 8)
-            reply = _parse(query, wire)
-            if cut:
-                return None
-            if reply is not None:
-                return reply
-
-
-async def _exchange_tcp(query: dns.message.QueryMessage, server: Server) -> dns.message.QueryMessage:
-    loop = asyncio.get_running_loop()
-    opened, address = _open(server, socket.SOCK_STREAM)
-    with opened:
-        await loop.sock_connect(opened, address)
-        wire = query.to_wire()
-        await loop.sock_sendall(opened, len(wire).to_bytes(2, "big") + wire)
-        length = int.from_bytes(await _receive(opened, 2), "big")
-        reply = _parse(query, await _receive(opened, length))
-    if reply is None:
-        raise EOFError
-    return reply
-
-
-async def _receive(opened: socket.socket, length: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    data = b""
-    while len(data) < length:
-        part = await loop.sock_recv(opened, length - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
-
-
-def _parse(query: dns.message.QueryMessage, wire: bytes) -> Optional[dns.message.QueryMessage]:
-    """The message if it answers ``query``, None for everything else."""
-    try:
-        reply = dns.message.from_wire(wire)
-    except (dns.exception.DNSException, ValueError):
-        return None
-    return reply if isinstance(reply, dns.message.QueryMessage) and query.is_response(reply) else None
+                    except BadReply as error:
+                        return Reply(SERVFAIL, error=f"an answer that makes no sense: {error}")
+                if reply.rcode in (NOERROR, NXDOMAIN):
+                    return reply
+                rcode = RCODES[reply.rcode] if reply.rcode < len(RCODES) else str(reply.rcode)
+                problem = f"{server.address} answers {rcode}"
+        return Reply(SERVFAIL, error=problem)
