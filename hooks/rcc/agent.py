@@ -16,7 +16,9 @@ import time
 from typing import Any, Dict, List, Optional, Sequence
 
 from rcc import __version__
+from rcc.app.gateway import Gateway
 from rcc.app.lookup import Lookup
+from rcc.app.neighbours import Neighbours
 from rcc.app.refresh import Refresher
 from rcc.app.serve import Service
 from rcc.core.errors import EX_OK, EX_SOFTWARE, RccError
@@ -109,8 +111,11 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stopping.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     lookup = Lookup(begin)
-    refresher = Refresher(state, lookup, log)
-    service = Service(state.root, lookup, refresher, log, stopping.set)
+    upstream = resolver.Asker(options.resolv_conf, options.hosts)
+    gateway = Gateway(upstream.ask, log, local=Neighbours().local)
+    refresher = Refresher(state, lookup, gateway, log)
+    gateway.stale = refresher.rescan
+    service = Service(state.root, lookup, refresher, gateway, log, stopping.set)
     server = await service.listen()
     refreshing = asyncio.ensure_future(refresher.run())
     log.info("started", version=__version__)
@@ -124,6 +129,7 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
         server.close()
         await service.close()
         lookup.close()
+        gateway.close()
         refreshing.cancel()
         await asyncio.gather(refreshing, return_exceptions=True)
         log.info("stopped")

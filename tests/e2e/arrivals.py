@@ -4,14 +4,20 @@ import secrets
 import shlex
 from typing import Any, List, NamedTuple, Sequence
 
-# Runs in the container: each target gets the token by UDP or in a TCP connection.  Never fails: the recorder decides.
+# Runs in the container: each target gets the token by UDP or in a TCP connection, after its name has been looked up if
+# it has one.  Never fails: the recorder decides.
 SENDER = """
 import socket, sys
 token = sys.argv[1].encode()
 for word in sys.argv[2:]:
-    protocol, address, port = word.split(",")
+    protocol, address, port, name = word.split(",")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    try:
+        if name:
+            socket.getaddrinfo(name, None, family)
+    except OSError as error:
+        print("no address", word, error)
     try:
         with socket.socket(family, kind) as s:
             s.settimeout(2)
@@ -25,14 +31,15 @@ for word in sys.argv[2:]:
 
 
 class Target(NamedTuple):
-    """Where a token goes: protocol, literal address, port."""
+    """Where a token goes: protocol, literal address, port; ``name`` is asked for first, which opens its addresses."""
 
     protocol: str
     address: str
     port: int
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.protocol},{self.address},{self.port}"
+        return f"{self.protocol},{self.address},{self.port},{self.name}"
 
 
 def sender(token: str, targets: Sequence[Target]) -> str:

@@ -23,7 +23,7 @@ def other(lab: Any) -> Target:
 
 
 def allowed(lab: Any) -> Target:
-    return Target("udp", lab.env["RCC_LAB_NAME_IP4"], 7000)
+    return Target("udp", lab.env["RCC_LAB_NAME_IP4"], 7000, lab.env["RCC_LAB_NAME"])
 
 
 def closed_inside(lab: Any, name: str, *, wanted: bool = False) -> None:

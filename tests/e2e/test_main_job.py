@@ -14,7 +14,8 @@ def targets(lab: Any, name: str, *, v6: bool = True) -> List[Target]:
     found = []
     for family in ("IP4", "IP6") if v6 else ("IP4",):
         for protocol in ("tcp", "udp"):
-            found.append(Target(protocol, lab.env[f"RCC_LAB_{name}_{family}"], 7000))
+            asked = lab.env.get(f"RCC_LAB_{name}", "")  # the LAN's server has no name
+            found.append(Target(protocol, lab.env[f"RCC_LAB_{name}_{family}"], 7000, asked))
     return found
 
 
@@ -146,7 +147,7 @@ def test_a_user_namespace_of_its_own(lab: Any) -> None:
     """The runtime makes the netns, Podman configures it after the hooks: the rules are there first."""
     flags = "--userns=keep-id" if lab.rootless else "--uidmap 0:100000:5000"
     network = "--network=slirp4netns" if lab.rootless else "--network=bridge"
-    allowed = Target("udp", lab.env["RCC_LAB_NAME_IP4"], 7000)
+    allowed = Target("udp", lab.env["RCC_LAB_NAME_IP4"], 7000, lab.env["RCC_LAB_NAME"])
     other = Target("udp", lab.env["RCC_LAB_OTHER_IP4"], 7000)
     send(lab, f"{flags} {network} {LABEL}", [allowed], wanted=True)
     send(lab, f"{flags} {network}", [other], wanted=True)

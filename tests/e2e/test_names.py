@@ -18,9 +18,10 @@ def zone(request: pytest.FixtureRequest) -> Iterator[None]:
     lab.run("podman rm -f -t 0 -a", timeout=60)
 
 
-def reaches(lab: Any, name: str, address: str) -> bool:
+def reaches(lab: Any, container: str, address: str, name: str = "") -> bool:
+    """Whether a datagram from the container to ``address`` arrives, after it has asked for ``name``."""
     token = f"tok{time.monotonic_ns()}"
-    code, _, err = lab.run(f"podman exec {name} {sender(token, [Target('udp', address, 7000)])}", timeout=30)
+    code, _, err = lab.run(f"podman exec {container} {sender(token, [Target('udp', address, 7000, name)])}", timeout=30)
     assert code == 0, err
     return bool(arrived(lab, token))
 
@@ -56,8 +57,8 @@ def test_a_dead_and_a_doubled_name_stop_nothing_and_open_nothing(rootful: Any) -
     )
     code, _, err = lab.run("podman run -d --name patient --label rcc=dead $RCC_LAB_IMAGE sleep 300", timeout=60)
     assert code == 0, err
-    assert reaches(lab, "patient", lab.env["RCC_LAB_NAME_IP4"])
-    assert not reaches(lab, "patient", lab.env["RCC_LAB_OTHER_IP4"])
+    assert reaches(lab, "patient", lab.env["RCC_LAB_NAME_IP4"], lab.env["RCC_LAB_NAME"])
+    assert not reaches(lab, "patient", lab.env["RCC_LAB_OTHER_IP4"], "nowhere.example")
 
 
 def test_a_name_that_answers_with_a_private_address_opens_nothing(rootful: Any) -> None:
@@ -74,13 +75,14 @@ def test_a_name_that_answers_with_a_private_address_opens_nothing(rootful: Any) 
             f"podman run -d --name rebind{private} --label rcc=rebind $RCC_LAB_IMAGE sleep 300", timeout=60
         )
         assert code == 0, err
-        assert reaches(lab, f"rebind{private}", lan) is wanted
+        assert reaches(lab, f"rebind{private}", lan, "rebind.example") is wanted
 
 
 def test_a_silent_resolver_delays_but_stops_nothing(rootful: Any) -> None:
     """The names of the policy cannot be asked for: the container starts, closed."""
     lab = rootful
-    write_profile(lab, "slow", "version: 1\negress:\n  - host: never-asked-before.example\n    ports: [7000/udp]\n")
+    text = "version: 1\negress:\n  - host: never-asked-before.example\n    ports: [7000/udp]\ndns: {mode: static}\n"
+    write_profile(lab, "slow", text)
     lab.run("cp /etc/resolv.conf resolv.keep; echo nameserver 192.168.77.250 > /etc/resolv.conf")
     try:
         code, _, err = lab.run("podman run -d --name slow --label rcc=slow $RCC_LAB_IMAGE sleep 300", timeout=60)
@@ -94,8 +96,9 @@ def test_without_the_agent_everything_stays_as_closed_as_it_was(lab: Any) -> Non
     kill = "pkill -9 -f '^/usr/bin/python3 -IS /usr/libexec/rcc/rcc-agent' && sleep 0.2"
     code, _, err = lab.run("podman run -d --name orphan --label rcc=1 $RCC_LAB_IMAGE sleep 300", timeout=60)
     assert code == 0, err
+    assert reaches(lab, "orphan", lab.env["RCC_LAB_NAME_IP4"], lab.env["RCC_LAB_NAME"])
     assert lab.run(kill)[0] == 0, "the agent ran"
-    assert reaches(lab, "orphan", lab.env["RCC_LAB_NAME_IP4"])
+    assert reaches(lab, "orphan", lab.env["RCC_LAB_NAME_IP4"]), "what was open stays open for its time"
     assert not reaches(lab, "orphan", lab.env["RCC_LAB_OTHER_IP4"])
     # The next start does the work itself and brings another agent, which takes over what is on record.
     code, _, err = lab.run("podman run -d --name next --label rcc=1 $RCC_LAB_IMAGE sleep 300", timeout=60)

@@ -57,8 +57,9 @@ class Record:
         return self._frames
 
     def with_token(self, token: str) -> List[Dict[str, Any]]:
-        """The frames whose payload has ``token``.  Raises Incomplete."""
-        return [frame for frame in self.frames() if token in frame["payload"]]
+        """The frames whose payload has ``token``, in any case: DNS names travel in all of them.  Raises Incomplete."""
+        wanted = token.lower()
+        return [frame for frame in self.frames() if wanted in frame["payload"].lower()]
 
     def _news(self) -> List[Dict[str, Any]]:
         with open(self._path, "rb") as stream:

@@ -14,7 +14,7 @@ from rcc.core.names import Answer, Answers
 from rcc.core.policy import CidrRule, HostRule, Policy, Ports, Where
 from rcc.system.netns import inode_of
 from rcc.system.nft import Nft
-from rcc.system.state import Member, Settled, State
+from rcc.system.state import Member, Record, Settled, State
 
 pytestmark = pytest.mark.netns
 
@@ -32,7 +32,7 @@ class Known:
     def answers(self, names: Sequence[str]) -> Answers:
         return tuple(Answer(name, (("11.0.0.9", 60),)) for name in names)
 
-    def changed(self) -> None:
+    def serve(self, record: Record) -> None:
         self.told += 1
 
 
@@ -47,7 +47,7 @@ def path(lab: Pair) -> str:
 
 
 def settled(run: str, *rules: Any, **more: Any) -> Settled:
-    policy = Policy("p", egress=rules, ingress=more.pop("ingress", "none"))
+    policy = Policy("p", egress=rules, ingress=more.pop("ingress", "none"), dns_mode="static")
     member = Member(run * 64, f"box-{run}", run)
     return Settled(member, policy, "label", (), more.pop("published", ()), "", "", ())
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import pytest
 from nameserver import NameServer, eventually
+from nobody import Nobody
 from pair import WORLD4, Pair, entered, family_of
 from rcc.app.facts import record_facts
 from rcc.app.lookup import Lookup
@@ -104,7 +105,7 @@ def run(box: Box, *steps: Callable[[], object]) -> None:
     """Run a refresher until each step in turn has become true."""
 
     async def main() -> None:
-        refresher = Refresher(box.state, Lookup(box.begin), box.log, pace=FAST)
+        refresher = Refresher(box.state, Lookup(box.begin), Nobody(), box.log, pace=FAST)
         running = asyncio.ensure_future(refresher.run())
         try:
             for step in steps:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import pytest
+from nobody import Nobody
 from rcc.app import lookup as lookup_module
 from rcc.app.lookup import Lookup
 from rcc.app.refresh import Pace, Refresher
@@ -28,7 +29,7 @@ FAST = Pace(lookup=5.0, least=0.01, retry=0.02, rescan=60.0, folder=0.02, young=
 
 def policy(*names: str, refresh: int = 300) -> Policy:
     rules = tuple(HostRule(name, False, (HTTPS,), False, Where()) for name in names)
-    return Policy("test", egress=rules, dns_refresh=refresh)
+    return Policy("test", egress=rules, dns_refresh=refresh, dns_mode="static")
 
 
 class Names:
@@ -186,7 +187,14 @@ class World:
         async def main() -> None:
             lookup = Lookup(self.names.begin)
             refresher = Refresher(
-                self.state, lookup, self.log, facts_of=facts, pace=FAST, renew=self.kernel.renew, jitter=lambda: 1.0
+                self.state,
+                lookup,
+                Nobody(),
+                self.log,
+                facts_of=facts,
+                pace=FAST,
+                renew=self.kernel.renew,
+                jitter=lambda: 1.0,
             )
             running = asyncio.ensure_future(refresher.run())
             try:
@@ -313,7 +321,8 @@ def test_a_namespace_with_another_process_in_it_is_found_there(world: World) -> 
 
 def test_seconds_until_the_next_refresh(world: World) -> None:
     async def main() -> None:
-        refresher = Refresher(world.state, Lookup(world.names.begin), world.log, pace=Pace(), jitter=lambda: 1.0)
+        lookup = Lookup(world.names.begin)
+        refresher = Refresher(world.state, lookup, Nobody(), world.log, pace=Pace(), jitter=lambda: 1.0)
         record = world.record("a", policy("a", refresh=300))
         loaded = compile_ruleset(record.policy, facts(record, (Answer("a", (("203.0.113.1", 60),)),)), 1)
         assert refresher._seconds(record, None, 0) == 300

@@ -40,7 +40,7 @@ def isolate(state: State, settled: Settled, path: str, names: Names, *, bare: bo
     with state:
         record = inside(path, lambda: _load(state.record(netns), settled, facts, netns, path, bare))
         state.write_record(record)
-    names.changed()
+    names.serve(record)
     return record
 
 

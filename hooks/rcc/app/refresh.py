@@ -5,6 +5,7 @@ half refreshes long at least, so that an outage of the upstream servers does not
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -13,9 +14,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 
 from rcc.app import renew as renewing
 from rcc.app.facts import names_of, record_facts
+from rcc.app.gateway import Gateway
 from rcc.app.lookup import Lookup
 from rcc.app.release import forget_ended
-from rcc.core.errors import RccError
+from rcc.core.errors import KernelError, RccError
 from rcc.core.ruleset import Ruleset
 from rcc.system.state import Record, State
 
@@ -47,6 +49,7 @@ class Refresher:
         self,
         state: State,
         lookup: Lookup,
+        gateway: Gateway,
         log: Any,
         *,
         facts_of: renewing.FactsOf = record_facts,
@@ -56,6 +59,7 @@ class Refresher:
     ) -> None:
         self._state = state
         self._lookup = lookup
+        self._gateway = gateway
         self._log = log
         self._facts_of = facts_of
         self._pace = pace
@@ -85,6 +89,7 @@ class Refresher:
                     self._log.error("records_unreadable", error=str(error))
                 else:
                     self._adopt({record.netns: record for record in records})
+                    await self._serve(records)
                 await self._until_changed(folder)
         finally:
             for _, task in self._watched.values():
@@ -114,9 +119,17 @@ class Refresher:
             if netns not in records or _differs(record, records[netns]) or task.done():
                 task.cancel()
                 del self._watched[netns]
+                if netns not in records:
+                    self._gateway.drop(netns)
         for netns, record in records.items():
             if netns not in self._watched:
                 self._watched[netns] = (record, asyncio.ensure_future(self._watch(record)))
+
+    async def _serve(self, records: List[Record]) -> None:
+        """Have the gateway serve what is on record; it tries again by itself where it cannot."""
+        for record in records:
+            with contextlib.suppress(KernelError):
+                await self._gateway.adopt(record)
 
     async def _watch(self, record: Record) -> None:
         log = self._log.bind(netns=record.netns, containers=[member.container[:12] for member in record.members])

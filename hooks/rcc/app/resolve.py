@@ -5,13 +5,17 @@ Names that cannot be looked up open nothing and stop nothing: the agent asks for
 
 from typing import Protocol, Sequence
 
-from rcc.core.errors import AgentError
+from rcc.core.errors import AgentError, Refused
 from rcc.core.names import Answers
-from rcc.system.agent_client import rescan
+from rcc.core.openings import wants_names
+from rcc.system.agent_client import call, rescan
 from rcc.system.agent_client import resolve as ask_agent
 from rcc.system.agent_line import NoAgent
+from rcc.system.state import Record
 
 SECONDS = 2.0  # a start waits for names no longer than this
+START_SECONDS = 5.0  # and for an agent to start, on a machine that is busy
+SERVE_SECONDS = 5.0
 AGENT = ("/usr/bin/python3", "-IS", "/usr/libexec/rcc/rcc-agent")
 
 
@@ -21,8 +25,11 @@ class Names(Protocol):
     def answers(self, names: Sequence[str]) -> Answers:
         """What ``names`` stand for now, as far as that is found out in SECONDS."""
 
-    def changed(self) -> None:
-        """The records of isolated namespaces have changed."""
+    def serve(self, record: Record) -> None:
+        """The record of this namespace has changed; return when its questions are answered.
+
+        Raises Refused when nobody answers them and its policy has names to ask for.
+        """
 
 
 class AgentNames:
@@ -49,14 +56,31 @@ class AgentNames:
 
         return resolve_now(names, SECONDS)
 
-    def changed(self) -> None:
-        """Tell the agent.  One that does not hear it finds out by itself, and the next one reads all records."""
+    def serve(self, record: Record) -> None:
+        """Tell the agent, and wait for it where the container's DNS depends on it.
+
+        Elsewhere an agent that does not hear it finds out by itself, and the next one reads all records.
+        """
+        waits = wants_names(record.policy)
         try:
+            try:
+                self._tell(record, waits)
+            except NoAgent:
+                self._start(START_SECONDS if waits else 0.0)
+                if waits:
+                    self._tell(record, waits)
+        except AgentError as error:
+            if waits:
+                raise Refused(
+                    f"the agent, which answers the container's DNS, does not: {error.message}",
+                    hint=f"see {self._root}/agent.log; with dns: {{mode: static}} the policy does without it",
+                ) from error
+
+    def _tell(self, record: Record, waits: bool) -> None:
+        if waits:
+            call(self._root, "serve", {"netns": record.netns}, SERVE_SECONDS)
+        else:
             rescan(self._root)
-        except NoAgent:
-            self._start(0.0)
-        except AgentError:
-            return
 
     def _start(self, seconds: float) -> None:
         """See that an agent runs, or with no ``seconds`` to spend that one comes to run."""

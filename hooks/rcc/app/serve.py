@@ -8,6 +8,7 @@ from typing import Any, Callable, Sequence, Set, TypeVar
 
 from rcc import __version__
 from rcc.app.admit import admit
+from rcc.app.gateway import Gateway
 from rcc.app.lookup import Lookup
 from rcc.app.refresh import Refresher
 from rcc.app.release import release
@@ -30,11 +31,12 @@ from rcc.core.agent_protocol import (
 from rcc.core.errors import AgentError, RccError
 from rcc.core.names import Answers
 from rcc.core.oci import netns_path
+from rcc.core.openings import wants_names
 from rcc.system.agent_line import UCRED, socket_path
 from rcc.system.agent_start import user_namespace
 from rcc.system.netns import inode_of
 from rcc.system.owner import own_namespaces
-from rcc.system.state import State
+from rcc.system.state import Record, State
 
 WORKERS = 4  # hooks whose work is done at a time; the others wait
 CLIENTS_LIMIT = 128  # connections at a time; more are closed at once
@@ -45,18 +47,22 @@ _T = TypeVar("_T")
 class _LookupNames:
     """The agent's own lookup, for the threads that do a hook's work (app/resolve.py Names)."""
 
-    def __init__(self, lookup: Lookup, refresher: Refresher, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, lookup: Lookup, refresher: Refresher, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
         self._lookup = lookup
         self._refresher = refresher
+        self._gateway = gateway
         self._loop = loop
 
     def answers(self, names: Sequence[str]) -> Answers:
         """What ``names`` stand for now."""
         return asyncio.run_coroutine_threadsafe(self._lookup.answers(names, SECONDS), self._loop).result()
 
-    def changed(self) -> None:
-        """The records have changed."""
+    def serve(self, record: Record) -> None:
+        """The record of this namespace has changed; return when its questions are answered.  Raises KernelError."""
         self._loop.call_soon_threadsafe(self._refresher.rescan)
+        adopting = asyncio.run_coroutine_threadsafe(self._gateway.adopt(record), self._loop)
+        if wants_names(record.policy):
+            adopting.result()
 
 
 def admit_spec(root: str, request: Request, names: Names) -> bytes:
@@ -93,10 +99,19 @@ def release_run(root: str, run: str) -> None:
 class Service:
     """Serves the socket of the state folder ``root`` until ``stop`` is called."""
 
-    def __init__(self, root: str, lookup: Lookup, refresher: Refresher, log: Any, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        root: str,
+        lookup: Lookup,
+        refresher: Refresher,
+        gateway: Gateway,
+        log: Any,
+        stop: Callable[[], None],
+    ) -> None:
         self._root = root
         self._lookup = lookup
         self._refresher = refresher
+        self._gateway = gateway
         self._log = log
         self._stop = stop
         self._namespaces = own_namespaces()
@@ -187,7 +202,7 @@ class Service:
         elif request.op == "stop":
             self._stop()
         elif request.op == "call":
-            hands = Hands(State(self._root), self._lookup, self._refresher, self._log, self._in_worker)
+            hands = Hands(State(self._root), self._lookup, self._refresher, self._gateway, self._log, self._in_worker)
             return render_result(await do(hands, request.verb, request.arguments))
         else:
             return await self._work(request)
@@ -201,7 +216,7 @@ class Service:
         if (request.version, list(request.namespaces)) != (__version__, self._namespaces):
             raise AgentError("the hook is of another rcc, or in another namespace")
         loop = asyncio.get_running_loop()
-        names = _LookupNames(self._lookup, self._refresher, loop)
+        names = _LookupNames(self._lookup, self._refresher, self._gateway, loop)
         if request.op == "release":
             await loop.run_in_executor(self._workers, release_run, self._root, request.run)
             self._refresher.rescan()

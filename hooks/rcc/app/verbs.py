@@ -6,6 +6,7 @@ its arguments itself and raises RccError for what it refuses; the message and th
 
 from typing import Any, Awaitable, Callable, Dict, Mapping, NamedTuple
 
+from rcc.app.gateway import Gateway
 from rcc.app.lookup import Lookup
 from rcc.app.refresh import Refresher
 from rcc.core.errors import AgentError
@@ -18,13 +19,26 @@ class Hands(NamedTuple):
     state: State
     lookup: Lookup
     refresher: Refresher
+    gateway: Gateway
     log: Any
     work: Callable[..., Awaitable[Any]]
 
 
 Verb = Callable[[Hands, Mapping[str, Any]], Awaitable[Dict[str, Any]]]
 
-VERBS: Dict[str, Verb] = {}
+
+async def _serve(hands: Hands, arguments: Mapping[str, Any]) -> Dict[str, Any]:
+    """For a hook that has isolated a namespace: return when the questions of its containers are answered."""
+    netns = arguments.get("netns")
+    record = await hands.work(hands.state.record, netns) if type(netns) is int else None
+    if record is None:
+        raise AgentError("no such namespace is on record")
+    hands.refresher.rescan()
+    await hands.gateway.adopt(record)
+    return {}
+
+
+VERBS: Dict[str, Verb] = {"serve": _serve}
 
 
 async def do(hands: Hands, name: str, arguments: Mapping[str, Any]) -> Dict[str, Any]:

@@ -57,6 +57,12 @@ def seconds_open(ttl: int) -> int:
     return max(LEAST, min(max(ttl, 0), LONGEST)) + GRACE
 
 
+def wants_names(policy: Policy) -> bool:
+    """Whether the container's questions have to be answered for it to work: the policy has names, and no other way."""
+    named = any(isinstance(rule, (HostRule, PeersRule, InternetRule)) for rule in policy.egress) or policy.learn
+    return policy.dns_mode == "gateway" and named
+
+
 class Openings:
     """What names open under one policy; ``host_addresses`` are the host's own, which count as private."""
 

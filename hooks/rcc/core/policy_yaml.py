@@ -240,7 +240,6 @@ def _read_open(
     if "ports" not in found:
         report.problem(where, "peers needs ports", "ports: [5432]; every port is ports: [1-65535/tcp, 1-65535/udp]")
         return None
-    report.note(where, "peers: opens nothing yet in this version; other containers stay out of reach")
     return PeersRule(ports or (), where)
 
 
@@ -288,7 +287,7 @@ def _read_ports(node: Node, report: Report) -> Optional[Tuple[Ports, ...]]:
             continue
         for port, what in ((53, "DNS"), (853, "DNS over TLS")):
             if ports.low <= port <= ports.high and ports.low != 1:
-                report.note(word.where, f"port {port} is {what}: data can leave in questions for any name")
+                report.note(word.where, f"port {port} is {what}: it stays closed but for rcc's own gateway")
         if ports not in found:
             found.append(ports)
     return tuple(found)
@@ -301,8 +300,8 @@ def _read_dns(node: Node, report: Report) -> List[Setting]:
         mode = choice(found["mode"], "dns.mode", DNS_MODES, report)
         if mode is not None:
             settings.append(Setting("dns.mode", mode, found["mode"].where))
-        if mode == "gateway":
-            report.note(found["mode"].where, "dns.mode: gateway works as static in this version")
+        if mode == "static":
+            report.note(found["mode"].where, "with dns.mode: static every name can be asked for, allowed or not")
     settings += _quantity(found, "refresh", "dns.refresh", quantities.parse_duration, REFRESH, report)
     return settings
 
