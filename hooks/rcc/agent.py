@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from rcc import __version__
 from rcc.app.gateway import Gateway
+from rcc.app.live import expire
 from rcc.app.lookup import Lookup
 from rcc.app.neighbours import Neighbours
 from rcc.app.refresh import Refresher
@@ -25,6 +26,7 @@ from rcc.core.errors import EX_OK, EX_SOFTWARE, RccError
 from rcc.core.names import Answer
 from rcc.system import agent_client, agent_line, resolver
 from rcc.system.agent_log import open_log
+from rcc.system.history import History
 from rcc.system.owner import state_root
 from rcc.system.state import State
 
@@ -112,12 +114,14 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     lookup = Lookup(begin)
     upstream = resolver.Asker(options.resolv_conf, options.hosts)
-    gateway = Gateway(upstream.ask, log, local=Neighbours().local)
-    refresher = Refresher(state, lookup, gateway, log)
+    history, neighbours = History(state.root), Neighbours()
+    gateway = Gateway(upstream.ask, log, local=neighbours.local, history=history)
+    refresher = Refresher(state, lookup, gateway, log, history=history)
     gateway.stale = refresher.rescan
-    service = Service(state.root, lookup, refresher, gateway, log, stopping.set)
+    service = Service(state.root, lookup, refresher, gateway, history, neighbours, log, stopping.set)
     server = await service.listen()
     refreshing = asyncio.ensure_future(refresher.run())
+    expiring = asyncio.ensure_future(expire(service.hands))
     log.info("started", version=__version__)
     _say_ready(options.ready_fd)
     try:
@@ -131,7 +135,8 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
         lookup.close()
         gateway.close()
         refreshing.cancel()
-        await asyncio.gather(refreshing, return_exceptions=True)
+        expiring.cancel()
+        await asyncio.gather(refreshing, expiring, return_exceptions=True)
         log.info("stopped")
 
 

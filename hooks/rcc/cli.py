@@ -11,7 +11,7 @@ import time
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from rcc import __version__
-from rcc.core.errors import EX_OK, EX_SOFTWARE, EX_USAGE, ConfigError, RccError
+from rcc.core.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, EX_USAGE, ConfigError, RccError, UsageError
 
 
 class Argument(NamedTuple):
@@ -115,6 +115,53 @@ def _why(arguments: argparse.Namespace) -> int:
     return EX_OK
 
 
+def _call(verb: str, arguments: "dict[str, Any]", seconds: float = 30.0) -> "dict[str, Any]":
+    """What the agent says.  Raises RccError."""
+    from rcc.system.agent_client import call
+    from rcc.system.owner import state_root
+
+    found: "dict[str, Any]" = call(state_root(), verb, arguments, seconds)
+    return found
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    from rcc.app.changes import reload_lines
+
+    if not arguments.containers and not arguments.all:
+        raise UsageError("which container?", hint="name it, or say --all")
+    found = _call("reload", {"containers": [] if arguments.all else arguments.containers})
+    if arguments.json:
+        _print_json(found)
+    else:
+        for line in reload_lines(found):
+            print(line)
+    return EX_CONFIG if found["failed"] else EX_OK
+
+
+def _allow(arguments: argparse.Namespace) -> int:
+    from rcc.app.changes import change_lines, seconds_of
+
+    seconds = seconds_of(arguments.duration)
+    values = {"container": arguments.container, "target": arguments.target, "private": arguments.private}
+    found = _call("allow", {**values, "seconds": seconds})
+    if arguments.json:
+        _print_json(found)
+    else:
+        print("\n".join(change_lines(found, seconds)))
+    return EX_OK
+
+
+def _deny(arguments: argparse.Namespace) -> int:
+    from rcc.app.changes import change_lines
+
+    found = _call("deny", {"container": arguments.container, "target": arguments.target})
+    if arguments.json:
+        _print_json(found)
+    else:
+        print("\n".join(change_lines(found, None)))
+    return EX_OK
+
+
 _JSON = Argument(("--json",), "print JSON", {"action": "store_true"})
 
 COMMANDS = (
@@ -134,6 +181,40 @@ COMMANDS = (
             _JSON,
         ),
         _explain,
+    ),
+    Command(
+        "reload",
+        "give running containers the policy that their files say now; flows that it forbids end",
+        (
+            Argument(("containers",), "names, ids or beginnings of ids", {"metavar": "CONTAINER", "nargs": "*"}),
+            Argument(("--all",), "every isolated container", {"action": "store_true"}),
+            _JSON,
+        ),
+        _reload,
+    ),
+    Command(
+        "allow",
+        "open a destination for a running container, as a line in its profile would",
+        (
+            Argument(("container",), "name, id or beginning of an id", {"metavar": "CONTAINER"}),
+            Argument(("target",), "HOST[:PORT[/PROTOCOL]], port 443/tcp when left out", {"metavar": "TARGET"}),
+            Argument(
+                ("--for",), "take it back after so long: 90s, 10m, 2h", {"metavar": "DURATION", "dest": "duration"}
+            ),
+            Argument(("--private",), "also private addresses of the name", {"action": "store_true"}),
+            _JSON,
+        ),
+        _allow,
+    ),
+    Command(
+        "deny",
+        "close a destination for a running container; flows to it end",
+        (
+            Argument(("container",), "name, id or beginning of an id", {"metavar": "CONTAINER"}),
+            Argument(("target",), "HOST[:PORT[/PROTOCOL]], every port when left out", {"metavar": "TARGET"}),
+            _JSON,
+        ),
+        _deny,
     ),
     Command("ps", "list the isolated containers that run", (_JSON,), _ps),
     Command(

@@ -7,8 +7,10 @@ Each ``X_data`` gives JSON-able data, each ``X_lines`` the same for a person.
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from rcc.core.change import Change, change_to_data
 from rcc.core.errors import EX_NOINPUT, RccError
-from rcc.core.policy import CidrRule, EgressRule, HostRule, PeersRule, Policy, Where
+from rcc.core.explain import rule_text
+from rcc.core.policy import Policy, Where
 from rcc.core.policy_json import policy_to_data
 from rcc.core.printable import printable
 from rcc.system.state import Outcome, Record, State
@@ -79,6 +81,7 @@ def show_data(record: Record) -> Dict[str, Any]:
         "generation": record.generation,
         "asked_by": record.source,
         "notes": list(record.notes),
+        "changes": [change_to_data(change) for change in record.changes],
         "policy": policy_to_data(record.policy),
     }
 
@@ -87,13 +90,21 @@ def show_lines(record: Record) -> List[str]:
     """The same for a person: a rule a line, its place behind it."""
     names = ", ".join(printable(member.name) or member.container[:SHORT_ID] for member in record.members)
     head = f"{names}: profile {record.policy.name}, asked for by {printable(record.source)}"
-    return [head, *policy_lines(record.policy), *(f"note: {printable(note)}" for note in record.notes)]
+    changes = [f"changed by rcc {printable(str(change))}{_left(change)}" for change in record.changes]
+    return [head, *policy_lines(record.policy), *changes, *(f"note: {printable(note)}" for note in record.notes)]
+
+
+def _left(change: Change) -> str:
+    if change.until is None:
+        return ""
+    left = change.until - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return f" (for {_span(left)} more)" if left > 0 else " (its time is over)"
 
 
 def policy_lines(policy: Policy) -> List[str]:
     """A policy, a rule or key a line with the place that decided it."""
     origins = dict(policy.origins)
-    rows: List[Tuple[str, Optional[Where]]] = [(_rule_text(rule), rule.where) for rule in policy.egress]
+    rows: List[Tuple[str, Optional[Where]]] = [(rule_text(rule), rule.where) for rule in policy.egress]
     if not rows:
         rows.append(("egress: nothing", origins.get("egress")))
     rows.append((f"ingress: {policy.ingress}", origins.get("ingress")))
@@ -108,18 +119,6 @@ def policy_lines(policy: Policy) -> List[str]:
         rows.append(("image.require_digest: true", origins.get("image.require_digest")))
     width = min(max(len(text) for text, _ in rows), 60)
     return [f"  {text.ljust(width)}  {where if where and str(where) else 'built in'}".rstrip() for text, where in rows]
-
-
-def _rule_text(rule: EgressRule) -> str:
-    ports = " ".join(str(ports) for ports in rule.ports) or "every port"
-    if isinstance(rule, HostRule):
-        what = ("*." if rule.wildcard else "") + rule.name
-    elif isinstance(rule, CidrRule):
-        what = str(rule.network)
-    else:
-        what = "peers" if isinstance(rule, PeersRule) else "the public internet"
-    private = " (private)" if getattr(rule, "private", False) else ""
-    return f"{what} {ports}{private}"
 
 
 def outcomes(state: State, wanted: str) -> List[Outcome]:

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 from rcc.app import renew as renewing
@@ -18,7 +19,9 @@ from rcc.app.gateway import Gateway
 from rcc.app.lookup import Lookup
 from rcc.app.release import forget_ended
 from rcc.core.errors import KernelError, RccError
+from rcc.core.names import Answers
 from rcc.core.ruleset import Ruleset
+from rcc.system.history import History
 from rcc.system.state import Record, State
 
 _T = TypeVar("_T")
@@ -56,6 +59,7 @@ class Refresher:
         pace: Pace = PACE,
         renew: Callable[..., Optional[Ruleset]] = renewing.renew,
         jitter: Callable[[], float] = random.random,
+        history: Optional[History] = None,
     ) -> None:
         self._state = state
         self._lookup = lookup
@@ -65,6 +69,7 @@ class Refresher:
         self._pace = pace
         self._renew = renew
         self._jitter = jitter
+        self._history = history
         # Whoever waits for the state's lock or the kernel must not keep DNS questions waiting.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
         self._watched: Dict[int, Tuple[Record, asyncio.Task[None]]] = {}
@@ -72,6 +77,10 @@ class Refresher:
 
     def __len__(self) -> int:
         return len(self._watched)
+
+    def records(self) -> List[Record]:
+        """What is watched."""
+        return [record for record, _ in self._watched.values()]
 
     def rescan(self) -> None:
         """Records have changed: look at them soon."""
@@ -115,7 +124,11 @@ class Refresher:
         return [renewing.signature(os.path.join(self._state.root, name)) for name in ("netns", "ended")]
 
     def _adopt(self, records: Dict[int, Record]) -> None:
+        if self._history is not None:
+            self._history.keep_only(records)
         for netns, (record, task) in list(self._watched.items()):
+            if netns in records and records[netns].since != record.since and self._history is not None:
+                self._history.drop(netns)  # another namespace has the inode
             if netns not in records or _differs(record, records[netns]) or task.done():
                 task.cancel()
                 del self._watched[netns]
@@ -150,6 +163,7 @@ class Refresher:
                     return
                 _log_changes(log, before, found, [answer for answer in answers if answer.error])
                 before = found
+                self._note(record, answers)
                 failed = any(answer.error and not answer.addresses for answer in answers)
             except RccError as error:
                 log.warning("refresh_failed", error=str(error), hint=error.hint)
@@ -164,6 +178,13 @@ class Refresher:
                     return
                 if _files(record) != seen:
                     break
+
+    def _note(self, record: Record, answers: Answers) -> None:
+        """A reload keeps flows to whatever the policy's names have stood for."""
+        if self._history is None:
+            return
+        for answer in answers:
+            self._history.note(record.netns, answer.name, [ip_address(text) for text, _ in answer.addresses])
 
     async def _answers(self, record: Record) -> Any:
         names = names_of(record.policy)

@@ -9,13 +9,15 @@ from typing import Any, Callable, Sequence, Set, TypeVar
 from rcc import __version__
 from rcc.app.admit import admit
 from rcc.app.gateway import Gateway
+from rcc.app.hands import Hands
 from rcc.app.lookup import Lookup
+from rcc.app.neighbours import Neighbours
 from rcc.app.refresh import Refresher
 from rcc.app.release import release
 from rcc.app.resolve import SECONDS, Names
 from rcc.app.select import select
 from rcc.app.stages import isolate_settled
-from rcc.app.verbs import Hands, do
+from rcc.app.verbs import do
 from rcc.core.agent_protocol import (
     REQUEST_LIMIT,
     Pong,
@@ -34,6 +36,7 @@ from rcc.core.oci import netns_path
 from rcc.core.openings import wants_names
 from rcc.system.agent_line import UCRED, socket_path
 from rcc.system.agent_start import user_namespace
+from rcc.system.history import History
 from rcc.system.netns import inode_of
 from rcc.system.owner import own_namespaces
 from rcc.system.state import Record, State
@@ -105,6 +108,8 @@ class Service:
         lookup: Lookup,
         refresher: Refresher,
         gateway: Gateway,
+        history: History,
+        neighbours: Neighbours,
         log: Any,
         stop: Callable[[], None],
     ) -> None:
@@ -113,6 +118,7 @@ class Service:
         self._refresher = refresher
         self._gateway = gateway
         self._log = log
+        self.hands = Hands(root, lookup, refresher, gateway, history, neighbours, log, self._in_worker)
         self._stop = stop
         self._namespaces = own_namespaces()
         self._workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
@@ -202,8 +208,7 @@ class Service:
         elif request.op == "stop":
             self._stop()
         elif request.op == "call":
-            hands = Hands(State(self._root), self._lookup, self._refresher, self._gateway, self._log, self._in_worker)
-            return render_result(await do(hands, request.verb, request.arguments))
+            return render_result(await do(self.hands, request.verb, request.arguments))
         else:
             return await self._work(request)
         return render_ok()

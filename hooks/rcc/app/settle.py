@@ -4,7 +4,7 @@ Nothing is loaded or hardened here: precreate goes on with ``admit.py``, engines
 """
 
 import os
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Protocol, Tuple
 
 from rcc.app.policies import Policies
 from rcc.core import admission
@@ -15,6 +15,13 @@ from rcc.core.request import Request
 from rcc.system.owner import owner_uid
 from rcc.system.podman_db import Stored
 from rcc.system.state import Member, Settled, State
+
+
+class Profiles(Protocol):
+    """Who knows the policies of profiles."""
+
+    def profile(self, name: str) -> Policy:
+        """The policy of a profile.  Raises Refused, ConfigError."""
 
 
 class Container(NamedTuple):
@@ -45,7 +52,8 @@ def settle(container: Container, member: Member, request: Request, state: State,
     for owner in owners:
         _refuse_owner(owner)
     admission.refuse_mounts(_real_sources(spec), os.path.realpath(state.root))
-    policy, notes = settle_policy(request, policies)
+    member = member._replace(profile=request.profile, image_profile=request.image_profile)
+    policy, notes = settle_policy(member, policies)
     if owner_uid() != 0:
         admission.refuse_rootless_ports([config, *(owner.config for owner in owners)], policy)
     admission.check_image(policy.image, container.image_names)
@@ -61,24 +69,24 @@ def settle(container: Container, member: Member, request: Request, state: State,
     )
 
 
-def settle_policy(request: Request, policies: Policies) -> "Tuple[Policy, Tuple[str, ...]]":
+def settle_policy(asked: Member, policies: Profiles) -> "Tuple[Policy, Tuple[str, ...]]":
     """The policy of what was asked for; what the image names beside it counts only as far as it tightens.
 
     Notes tell what did not count.  Raises Refused for a profile that is unknown or not allowed, ConfigError for broken
     files.
     """
-    policy = policies.profile(request.profile)
-    if not request.image_profile:
+    policy = policies.profile(asked.profile)
+    if not asked.image_profile:
         return policy, ()
     from rcc.core.within import is_within
 
     try:
-        tighter = policies.profile(request.image_profile)
+        tighter = policies.profile(asked.image_profile)
     except Refused as error:
         return policy, (f"the image names a profile that is not to be had: {error.message}",)
     if is_within(tighter, policy):
         return tighter, ()
-    return policy, (f"the image names the profile {request.image_profile}, which is wider: passed over",)
+    return policy, (f"the image names the profile {asked.image_profile}, which is wider: passed over",)
 
 
 def _refuse_owner(owner: Stored) -> None:

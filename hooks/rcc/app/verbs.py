@@ -1,28 +1,15 @@
-"""What commands have the agent do: a table of verbs, one request and one reply each.
+"""What hooks and commands have the agent do: a table of verbs, one request and one reply each.
 
 A verb runs in the agent's event loop; whatever waits for the kernel or the disk belongs into ``Hands.work``.  It checks
 its arguments itself and raises RccError for what it refuses; the message and the hint reach the person.
 """
 
-from typing import Any, Awaitable, Callable, Dict, Mapping, NamedTuple
+from typing import Any, Awaitable, Callable, Dict, Mapping
 
-from rcc.app.gateway import Gateway
-from rcc.app.lookup import Lookup
-from rcc.app.refresh import Refresher
+from rcc.app import live
+from rcc.app.hands import Hands
 from rcc.core.errors import AgentError
 from rcc.system.state import State
-
-
-class Hands(NamedTuple):
-    """What verbs work with.  ``work`` runs a function with its arguments in a worker thread and gives its result."""
-
-    state: State
-    lookup: Lookup
-    refresher: Refresher
-    gateway: Gateway
-    log: Any
-    work: Callable[..., Awaitable[Any]]
-
 
 Verb = Callable[[Hands, Mapping[str, Any]], Awaitable[Dict[str, Any]]]
 
@@ -30,7 +17,7 @@ Verb = Callable[[Hands, Mapping[str, Any]], Awaitable[Dict[str, Any]]]
 async def _serve(hands: Hands, arguments: Mapping[str, Any]) -> Dict[str, Any]:
     """For a hook that has isolated a namespace: return when the questions of its containers are answered."""
     netns = arguments.get("netns")
-    record = await hands.work(hands.state.record, netns) if type(netns) is int else None
+    record = await hands.work(State(hands.root).record, netns) if type(netns) is int else None
     if record is None:
         raise AgentError("no such namespace is on record")
     hands.refresher.rescan()
@@ -38,7 +25,7 @@ async def _serve(hands: Hands, arguments: Mapping[str, Any]) -> Dict[str, Any]:
     return {}
 
 
-VERBS: Dict[str, Verb] = {"serve": _serve}
+VERBS: Dict[str, Verb] = {"serve": _serve, "reload": live.reload, "allow": live.allow, "deny": live.deny}
 
 
 async def do(hands: Hands, name: str, arguments: Mapping[str, Any]) -> Dict[str, Any]:

@@ -35,6 +35,12 @@ class RccError(Exception):
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
+class UsageError(RccError):
+    """The words of a command make no sense together."""
+
+    exit_code = EX_USAGE
+
+
 class Refused(RccError):
     """The container asks for isolation and cannot have it: it must not start."""
 

@@ -185,6 +185,19 @@ def _names_note(rules: List[HostRule]) -> List[str]:
     return [f"it is open nevertheless while one of these names stands for it: {names}"]
 
 
+def rule_text(rule: EgressRule) -> str:
+    """A rule in a line: what, which ports, whether private addresses count."""
+    ports = " ".join(str(ports) for ports in rule.ports) or "every port"
+    if isinstance(rule, HostRule):
+        what = ("*." if rule.wildcard else "") + rule.name
+    elif isinstance(rule, CidrRule):
+        what = str(rule.network)
+    else:
+        what = "peers" if isinstance(rule, PeersRule) else "the public internet"
+    private = " (private)" if getattr(rule, "private", False) else ""
+    return f"{what} {ports}{private}"
+
+
 def _title(rule: EgressRule) -> str:
     if isinstance(rule, HostRule):
         return f"host: {'*.' if rule.wildcard else ''}{rule.name}"

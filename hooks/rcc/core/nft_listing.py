@@ -6,7 +6,7 @@ definition of every set and the elements that have no lifetime.  Elements with a
 
 import re
 from ipaddress import ip_address, summarize_address_range
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from rcc.core.nft_table import (
     COUNTERS,
@@ -14,6 +14,7 @@ from rcc.core.nft_table import (
     DENIED_TIMEOUT_SECONDS,
     QUOTA,
     TABLE,
+    TIMED,
     NftRule,
     NftSet,
     nft_chains,
@@ -70,6 +71,23 @@ def counted_elements(listing: Any) -> Iterator[Tuple[Address, str, int, int]]:
             address, protocol, port = element["elem"]["val"]["concat"]
             name = _PROTOCOLS.get(protocol, str(protocol))
             yield ip_address(address), name, int(port), int(element["elem"]["counter"]["packets"])
+
+
+class Timed(NamedTuple):
+    """An address that names have opened, and the seconds that it has left."""
+
+    address: Address
+    seconds: int
+
+
+def timed_elements(listing: Any) -> Iterator[Timed]:
+    """The elements of the timed sets of a listed table.  Raises as ``differences``."""
+    for entry in listing:
+        if entry.get("set", {}).get("name", "").startswith(TIMED):
+            for element in entry["set"].get("elem", ()):
+                seconds = int(element["elem"].get("expires", 0))
+                if seconds > 0:
+                    yield Timed(ip_address(element["elem"]["val"]["concat"][0]), seconds)
 
 
 def _compare(what: str, expected: Any, actual: Any) -> Iterator[str]:

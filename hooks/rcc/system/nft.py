@@ -8,7 +8,7 @@ import json
 from typing import Any, Callable, Dict, Optional, Tuple, TypeVar
 
 from rcc.core.errors import KernelError
-from rcc.core.nft_listing import counted_elements, differences, ident_of
+from rcc.core.nft_listing import Timed, counted_elements, differences, ident_of, timed_elements
 from rcc.core.nft_table import ABOUT, FAMILY, QUOTA, TABLE
 from rcc.core.ruleset import Ruleset
 from rcc.core.special import Address
@@ -102,6 +102,11 @@ class Nft:
         return self._parse(
             lambda data: {e["counter"]["name"]: int(e["counter"]["packets"]) for e in data if "counter" in e}, listing
         )
+
+    def timed(self) -> Tuple[Timed, ...]:
+        """What names have opened and is open now.  Expired elements that are still listed are left out."""
+        listing = self._list(f"table {FAMILY} {TABLE}")
+        return () if listing is None else self._parse(lambda data: tuple(timed_elements(data)), listing)
 
     def quota_used(self) -> int:
         """Bytes that count against the quota so far, 0 without one; ``render_nft`` takes it along to the next table."""

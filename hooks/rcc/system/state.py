@@ -3,6 +3,7 @@
     ROOT/lock                 flock(2), held while records change
     ROOT/netns/INODE.json     Record: policy in force, members, where the namespace can be found
     ROOT/pending/RUN.json     Settled: decided at precreate, waiting for createRuntime of the same run
+    ROOT/history/INODE        which names stood for which addresses (system/history.py)
     ROOT/ended/RUN            this start has ended (app/release.py); made by the poststop hook, which is touch(1)
     ROOT/cache/NAME.json      what can be made again (app/policies.py)
     ROOT/outcomes/TIME-RUN.json  Outcome: what became of a start, the newest OUTCOMES of them; `rcc why` prints these
@@ -19,6 +20,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
+from rcc.core.change import Change, change_from_data, change_to_data
 from rcc.core.errors import RccError
 from rcc.core.policy import Policy, Ports
 from rcc.core.policy_json import policy_from_data, policy_to_data
@@ -35,6 +37,8 @@ class Member(NamedTuple):
     container: str  # 64 hex digits
     name: str
     run: str
+    profile: str = ""  # what was asked for, and what the image named beside it: a reload settles them anew
+    image_profile: str = ""
 
 
 class Settled(NamedTuple):
@@ -59,6 +63,7 @@ class Record(NamedTuple):
 
     ``netns`` is its inode, ``path`` where it was found (a bound file, or /proc/PID/ns/net), ``ident`` the mark of our
     table in it, ``bare`` true when an unlabelled container shares the namespace.  ``since`` is wall time in seconds.
+    ``changes``: what `rcc allow` and `rcc deny` have made of the policy; ``policy`` has them in it.
     """
 
     netns: int
@@ -75,6 +80,7 @@ class Record(NamedTuple):
     dns_servers: Tuple[str, ...]
     bare: bool
     since: float
+    changes: Tuple[Change, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -91,7 +97,8 @@ class Outcome(NamedTuple):
 
 def record_to_data(record: Record) -> Dict[str, Any]:
     """A record as JSON-able data; ``record_from_data`` is its inverse."""
-    return {**_to_data(record), "members": [dict(member._asdict()) for member in record.members]}
+    members = [dict(member._asdict()) for member in record.members]
+    return {**_to_data(record), "members": members, "changes": [change_to_data(change) for change in record.changes]}
 
 
 def record_from_data(data: Any) -> Record:
@@ -105,6 +112,7 @@ def record_from_data(data: Any) -> Record:
             ident=str(data["ident"]),
             bare=bool(data["bare"]),
             since=float(data["since"]),
+            changes=tuple(change_from_data(change) for change in data.get("changes", ())),
             **_shared_from(data),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -142,7 +150,7 @@ def _shared_from(data: Any) -> Dict[str, Any]:
 
 
 def _member_from(data: Any) -> Member:
-    return Member(str(data["container"]), str(data["name"]), str(data["run"]))
+    return Member(*(str(data.get(field, "")) for field in Member._fields))
 
 
 def own_directory(path: str) -> str:
