@@ -612,13 +612,6 @@ def test_the_hosts_own_addresses_are_looked_at_again(world: World, monkeypatch: 
     eventually(lambda: not addresses(world.ask("a.example")))
 
 
-def test_in_learning_mode_every_name_may_be_asked_for(world: World, upstream: NameServer) -> None:
-    upstream.add("new.example", "A", "198.51.100.9", "10.0.0.1")
-    world.adopt(Policy("learn", egress=RULES, learn=True))
-    assert addresses(world.ask("new.example")) == ["198.51.100.9"]
-    assert [row["name"] for row in world.do(world.gateway.stats, 1)["names"]] == ["new.example"]
-
-
 def test_after_a_sleep_everything_is_closed(world: World, upstream: NameServer) -> None:
     world.adopt()
     world.ask("a.example")

@@ -16,7 +16,7 @@ from rcc.core import dns_message as dns
 from rcc.core.dns_filter import Budget
 from rcc.core.errors import KernelError
 from rcc.core.openings import Openings
-from rcc.core.policy import InternetRule, Policy, Where
+from rcc.core.policy import Policy
 from rcc.core.special import Address
 from rcc.system.addresses import own_addresses
 from rcc.system.dns_sockets import open_gateway
@@ -229,8 +229,6 @@ class Gateway:
         now = self.cache.clock()
         if now - self._own_at > OWN_FRESH:
             self._own, self._own_at = own_addresses(), now
-        if policy.learn:  # every name may be asked for, and every public address is open
-            policy = policy._replace(egress=(*policy.egress, InternetRule((), Where())))
         return Openings(policy, self._own)
 
     def _look_at_own(self) -> None:

@@ -62,7 +62,7 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
     private: List[Element] = []
     allowed: List[Element] = []
     kept: List[Element] = []
-    internet: Set[Ports] = set(EVERY_PORT if policy.learn else ())
+    internet: Set[Ports] = set()
     atoms = port_atoms(policy)
     gateway = policy.dns_mode == "gateway"
     for rule in policy.egress:
@@ -96,7 +96,6 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
         internet=merge_ports(internet),
         resolvers=() if gateway else _addresses(facts.resolvers),
         gateway=gateway,
-        learn=policy.learn,
         published=merge_ports(facts.published) if policy.ingress == "published" else (),
         on_denied=policy.on_denied,
         egress_rate=policy.limits.egress_rate,

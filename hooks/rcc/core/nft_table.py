@@ -108,8 +108,7 @@ def nft_sets(ruleset: Ruleset) -> Tuple[NftSet, ...]:
         sets.append(NftSet(f"special{version}", _ADDRESS[version], ("interval",), tuple(special)))
         resolvers = [NftElement(str(address)) for address in ruleset.resolvers if address.version == version]
         sets.append(NftSet(f"resolvers{version}", _ADDRESS[version], (), tuple(resolvers)))
-        for noted in ("denied", "learned"):
-            sets.append(NftSet(f"{noted}{version}", key, ("dynamic", "timeout"), (), dynamic=True))
+        sets.append(NftSet(f"denied{version}", key, ("dynamic", "timeout"), (), dynamic=True))
     for name, spans in (("internet", ruleset.internet), ("published", ruleset.published)):
         keys = tuple(NftElement(_ports_key(span)) for span in spans)
         sets.append(NftSet(name, "inet_proto . inet_service", ("interval",), keys))
@@ -254,11 +253,6 @@ def _judge_rules(ruleset: Ruleset, address: str, port: str, otherwise: str) -> T
             add(f"{kind} {version}", f"{key} @{kind}{version}", "goto admit")
             for timed in (f"{kind}_names", f"{kind}_name_ranges"):
                 add(f"{timed} {version}", f"{key} @{_timed_name(timed, version, ruleset)}", "goto admit")
-    if ruleset.learn and port == "dport":
-        for family, version in families:
-            key = f"{family} {address} . meta l4proto . th {port}"
-            noted = f"meta l4proto . th {port} @internet update @learned{version} {{ {key} counter }}"
-            add(f"learn {version}", noted, "")
     add("internet", f"meta l4proto . th {port} @internet", "goto admit")
     add("otherwise", "", f"goto {otherwise}")
     return tuple(rules)

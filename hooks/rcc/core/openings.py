@@ -59,7 +59,7 @@ def seconds_open(ttl: int) -> int:
 
 def wants_names(policy: Policy) -> bool:
     """Whether the container's questions have to be answered for it to work: the policy has names, and no other way."""
-    named = any(isinstance(rule, (HostRule, PeersRule, InternetRule)) for rule in policy.egress) or policy.learn
+    named = any(isinstance(rule, (HostRule, PeersRule, InternetRule)) for rule in policy.egress)
     return policy.dns_mode == "gateway" and named
 
 

@@ -128,6 +128,5 @@ class Policy(NamedTuple):
     limits: Limits = Limits()
     image: ImageRules = ImageRules()
     on_denied: str = "reject"
-    learn: bool = False  # note what is used instead of refusing it; special ranges stay closed
     origins: Tuple[Tuple[str, Where], ...] = ()
     files: Tuple[str, ...] = ()

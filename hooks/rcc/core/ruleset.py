@@ -45,7 +45,6 @@ class Ruleset(NamedTuple):
     internet: ports (both protocols given explicitly) open towards every address outside the special ranges.
     resolvers: the DNS servers of the container's own resolv.conf, port 53 (static mode).
     gateway: all of port 53 goes to the agent's listeners on the loopback addresses, port GATEWAY_PORT.
-    learn: destinations that only ``internet`` admits are noted.
     published: container ports that admit new flows from outside.
     egress_rate in bits per second, egress_quota in bytes.
 
@@ -60,7 +59,6 @@ class Ruleset(NamedTuple):
     internet: Tuple[Ports, ...] = ()
     resolvers: Tuple[Address, ...] = ()
     gateway: bool = False
-    learn: bool = False
     published: Tuple[Ports, ...] = ()
     on_denied: str = "reject"
     egress_rate: Optional[int] = None
