@@ -29,6 +29,7 @@ from rcc.system.agent_log import open_log
 from rcc.system.history import History
 from rcc.system.owner import state_root
 from rcc.system.state import State
+from rcc.system.supervise import again, supervise
 
 IDLE = 60.0  # seconds without a record or a client
 LOCK_SECONDS = 2.0  # for which a second agent waits until the first one answers, or has gone
@@ -47,19 +48,48 @@ def main(argv: Sequence[str]) -> int:
         if lock is None:
             _say_ready(options.ready_fd)
             return EX_OK
-        log = open_log(os.path.join(root, "agent.log")).bind(pid=os.getpid())
-        try:
-            asyncio.run(_run(state, log, options))
-        except Exception as error:
-            log.critical("failed", error=repr(error), exc_info=not isinstance(error, RccError))
-            raise
-        return EX_OK
+        log = open_log(os.path.join(root, "agent.log"))
+
+        def died(pid: int, status: int) -> None:
+            log.error("worker_died", pid=pid, signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+
+        def work(watch: int) -> int:
+            return _work(state, log.bind(pid=os.getpid()), options, watch)
+
+        return supervise(work, lambda: _forget_ready(options), died)
     except RccError as error:
         sys.stderr.write(f"rcc-agent: {error}\n" + (f"rcc-agent: {error.hint}\n" if error.hint else ""))
         return error.exit_code
     except Exception as error:
         sys.stderr.write(f"rcc-agent: internal error: {error!r}\n")
         return EX_SOFTWARE
+
+
+def _work(state: State, log: Any, options: argparse.Namespace, watch: int) -> int:
+    """The worker: serve until told to stop; when the supervisor has died, become another agent."""
+    try:
+        orphaned = asyncio.run(_run(state, log, options, watch))
+    except Exception as error:
+        log.critical("failed", error=repr(error), exc_info=not isinstance(error, RccError))
+        return error.exit_code if isinstance(error, RccError) else EX_SOFTWARE
+    if orphaned:
+        log.error("supervisor_died")
+        again([word for word in _arguments(options) if word])
+    return EX_OK
+
+
+def _arguments(options: argparse.Namespace) -> List[str]:
+    """The words that another agent of the same kind is started with."""
+    root = ["--root", options.root] if options.root else []
+    return [*root, "--resolv-conf", options.resolv_conf, f"--hosts={options.hosts}", "--idle", str(options.idle)]
+
+
+def _forget_ready(options: argparse.Namespace) -> None:
+    """Whoever started the agent is told once, and not kept waiting by this process."""
+    if options.ready_fd is not None:
+        with contextlib.suppress(OSError):
+            os.close(options.ready_fd)
+        options.ready_fd = None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +131,9 @@ def _say_ready(descriptor: Optional[int]) -> None:
         os.close(descriptor)
 
 
-async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
+async def _run(state: State, log: Any, options: argparse.Namespace, watch: int) -> bool:
+    """Serve until told to stop or nobody needs it; True when the supervisor has died."""
+
     def begin(names: Sequence[str]) -> Dict[str, "asyncio.Task[Answer]"]:
         # Read each time: a laptop changes networks.
         config = resolver.load_config(options.resolv_conf, options.hosts)
@@ -112,6 +144,14 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    orphaned = asyncio.Event()
+
+    def supervisor_died() -> None:
+        loop.remove_reader(watch)
+        orphaned.set()
+        stopping.set()
+
+    loop.add_reader(watch, supervisor_died)
     lookup = Lookup(begin)
     upstream = resolver.Asker(options.resolv_conf, options.hosts)
     history, neighbours = History(state.root), Neighbours()
@@ -138,6 +178,7 @@ async def _run(state: State, log: Any, options: argparse.Namespace) -> None:
         expiring.cancel()
         await asyncio.gather(refreshing, expiring, return_exceptions=True)
         log.info("stopped")
+    return orphaned.is_set()
 
 
 async def _until_idle(

@@ -228,6 +228,7 @@ def test_the_agent_as_a_process(box: Box) -> None:
             eventually(lambda: box.passes(OTHER, 7000))
             with state:
                 state.write_record(box.record._replace(path=f"/proc/{os.getpid()}/fd/{box.lab.world}"))
+            os.kill(pong.supervisor, signal.SIGKILL)
             os.kill(pong.pid, signal.SIGKILL)
             assert agent_start.ensure(state.root, argv, 20.0).pid != pong.pid
             assert agent_client.ping(state.root, 5.0).version == pong.version

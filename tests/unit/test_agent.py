@@ -1,5 +1,6 @@
 """The agent as a process of its own, on a state folder of the test, asking a DNS server on loopback."""
 
+import contextlib
 import json
 import os
 import random
@@ -41,11 +42,14 @@ class Home:
 
     def ensure(self, *arguments: str) -> agent_client.Pong:
         pong = agent_start.ensure(self.root, [*self.argv, *arguments], 20.0)
-        self.pids.append(pong.pid)
+        self.pids += [pong.supervisor, pong.pid]
         return pong
 
     def end(self) -> None:
-        for pid in set(self.pids):
+        with contextlib.suppress(AgentError):
+            agent_client.stop(self.root)
+            eventually(lambda: not os.path.exists(agent_line.socket_path(self.root)))
+        for pid in dict.fromkeys(self.pids):
             if is_running(pid):
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: not any(is_running(pid) for pid in self.pids))
@@ -129,12 +133,14 @@ def test_two_at_once_become_one(home: Home) -> None:
     children = [subprocess.Popen([*home.argv, "--idle", "30"]) for _ in range(5)]
     try:
         eventually(lambda: sum(child.poll() is None for child in children) == 1)
-        assert agent_client.ping(home.root, 5.0).pid in [child.pid for child in children if child.poll() is None]
+        running = [child.pid for child in children if child.poll() is None]
+        assert agent_client.ping(home.root, 5.0).supervisor in running
         assert {child.returncode for child in children} == {0, None}
     finally:
+        with contextlib.suppress(AgentError):
+            agent_client.stop(home.root)
         for child in children:
-            child.kill()
-            child.wait()
+            child.wait(20)
 
 
 def test_it_goes_when_idle_and_stays_while_records_are_there(home: Home) -> None:
@@ -165,7 +171,8 @@ def test_after_kill_9_the_next_one_takes_over(home: Home) -> None:
         home.state.write_record(own_record())
     first = home.ensure()
     eventually(lambda: agent_client.ping(home.root).records == 1)
-    os.kill(first.pid, signal.SIGKILL)
+    for pid in (first.supervisor, first.pid):
+        os.kill(pid, signal.SIGKILL)
     eventually(lambda: not is_running(first.pid))
     assert os.path.exists(agent_line.socket_path(home.root)), "it had no time to remove it"
     second = home.ensure()
@@ -175,10 +182,67 @@ def test_after_kill_9_the_next_one_takes_over(home: Home) -> None:
     assert agent_client.ping(home.root).pid == second.pid, "a record that fails stops nothing"
 
 
+def test_a_worker_that_is_killed_is_back_at_once(home: Home) -> None:
+    """A hundred times in a row, while questions come: nobody has to help, and nothing is left over."""
+    home.server.add("a.example", "A", "203.0.113.1", ttl=0)
+    first = home.ensure()
+    worker = first.pid
+    for _ in range(100):
+        os.kill(worker, signal.SIGKILL)
+        pong = answering(home, 2.0)
+        assert pong.pid != worker and pong.supervisor == first.supervisor
+        assert agent_client.resolve(home.root, ["a.example"], 5.0)[0].addresses
+        worker = pong.pid
+    assert children_of(first.supervisor) == [worker]
+    descriptors = len(os.listdir(f"/proc/{first.supervisor}/fd"))
+    assert descriptors < 12, "nothing piles up"
+    deaths = [line for line in home.log() if line["event"] == "worker_died"]
+    assert len(deaths) + sum(line.get("suppressed", 0) for line in deaths) >= 95, "all are told, the last ones later"
+
+
+def test_a_supervisor_that_is_killed_is_replaced(home: Home) -> None:
+    home.server.add("a.example", "A", "203.0.113.1", ttl=0)
+    pong = home.ensure()
+    for _ in range(5):
+        os.kill(pong.supervisor, signal.SIGKILL)
+        gone = pong.supervisor
+        eventually(lambda gone=gone: not is_running(gone))  # type: ignore[misc]
+        pong = answering(home, 5.0, other_than=gone)
+        home.pids += [pong.supervisor, pong.pid]
+        assert agent_client.resolve(home.root, ["a.example"], 5.0)[0].addresses
+        assert children_of(pong.supervisor) == [pong.pid]
+
+
+def test_a_worker_that_always_fails_is_given_up(home: Home) -> None:
+    os.mkdir(agent_line.socket_path(home.root))
+    done = subprocess.run(home.argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert 5 <= [line["event"] for line in home.log()].count("worker_died") < 20
+    os.rmdir(agent_line.socket_path(home.root))
+
+
+def answering(home: Home, seconds: float, other_than: int = 0) -> agent_client.Pong:
+    """Who answers after a death: within ``seconds``, and generously more on a machine that is busy."""
+    deadline = time.monotonic() + 5 * seconds
+    while True:
+        with contextlib.suppress(AgentError):
+            pong = agent_client.ping(home.root)
+            if pong.supervisor not in (other_than, 1) and is_running(pong.supervisor):
+                return pong
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children_of(pid: int) -> List[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in found if is_running(int(word))]
+
+
 def test_sigterm_ends_it_cleanly(home: Home) -> None:
-    pid = home.ensure().pid
-    os.kill(pid, signal.SIGTERM)
-    eventually(lambda: not is_running(pid))
+    pong = home.ensure()
+    pid = pong.pid
+    os.kill(pong.supervisor, signal.SIGTERM)
+    eventually(lambda: not is_running(pid) and not is_running(pong.supervisor))
     assert not os.path.exists(agent_line.socket_path(home.root))
     assert home.log()[-1]["event"] == "stopped"
 
@@ -267,7 +331,7 @@ def test_an_agent_of_another_version_is_replaced(home: Home, monkeypatch: pytest
         agent_start.ensure(home.root, home.argv, 1.0)
     monkeypatch.undo()
     eventually(lambda: not is_running(old.pid))
-    assert home.ensure().pid != old.pid
+    assert home.ensure().supervisor != old.supervisor
 
 
 def test_one_that_never_starts_is_an_error_in_time(home: Home) -> None:

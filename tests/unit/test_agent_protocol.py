@@ -64,7 +64,7 @@ def test_answers_come_back(answers: "tuple[Answer, ...]") -> None:
 
 
 def test_a_pong_and_an_ok_come_back() -> None:
-    pong = Pong("1.2", 3, 4, 5, 6)
+    pong = Pong("1.2", 3, 4, 5, 6, 7)
     assert parse_pong(render_pong(pong)) == pong
     parse_ok(render_ok())
 

@@ -201,7 +201,7 @@ class Service:
             return render_answers(await self._lookup.answers(request.names, request.seconds))
         if request.op == "ping":
             return render_pong(
-                Pong(__version__, os.getpid(), user_namespace(), len(self._refresher), len(self._lookup))
+                Pong(__version__, os.getpid(), os.getppid(), user_namespace(), len(self._refresher), len(self._lookup))
             )
         if request.op == "rescan":
             self._refresher.rescan()

@@ -59,10 +59,11 @@ class Request(NamedTuple):
 
 
 class Pong(NamedTuple):
-    """Who answers: the agent's process, the inode of its user namespace, and what it has in hand."""
+    """Who answers: the agent's worker and its supervisor, the inode of their user namespace, and what is in hand."""
 
     version: str
     pid: int
+    supervisor: int
     user_namespace: int
     records: int
     cached: int

@@ -10,6 +10,7 @@ from typing import Dict, List, NamedTuple, Tuple
 
 from rcc.core.errors import KernelError
 from rcc.core.ruleset import GATEWAY_PORT
+from rcc.system.descriptors import above
 from rcc.system.netns import OWN, inode_of, inside
 from rcc.system.set_elements import SetElements
 
@@ -37,6 +38,8 @@ def open_gateway(path: str, netns: int, listeners: "Dict[str, socket.socket]") -
 
     Raises KernelError: another namespace is there, it cannot be entered, or something in it has taken the port.
     """
+    if inode_of(OWN) == netns:
+        raise KernelError("this is the host's own network, which rcc never touches", where=path)
     return inside(path, lambda: _open(netns, listeners))
 
 
@@ -64,7 +67,7 @@ class _NoFamily(Exception):
 
 def _listener(family: int, kind: int, address: str) -> socket.socket:
     try:
-        made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        made = above(socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC))
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:
             raise _NoFamily from error

@@ -16,6 +16,7 @@ from rcc.core.errors import KernelError
 from rcc.core.nft_table import TABLE, TIMED, timed_set_name
 from rcc.core.openings import TimedElement
 from rcc.core.ruleset import Element
+from rcc.system.descriptors import above
 
 NETLINK_NETFILTER = 12  # <linux/netlink.h>
 NLMSG_ERROR = 2
@@ -43,7 +44,8 @@ class SetElements:
 
     def __init__(self) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+            self._socket = above(made)
             self._socket.bind((0, 0))
         except OSError as error:
             raise KernelError(f"no netlink socket: {error.strerror}") from error
