@@ -11,6 +11,7 @@ PYTHON := $(VENV)/bin/python
 LIB := $(DESTDIR)/usr/lib/rcc
 LIBEXEC := $(DESTDIR)/usr/libexec/rcc
 SHARE := $(DESTDIR)/usr/share/rcc
+UNITS := $(DESTDIR)/usr/lib/systemd
 
 .PHONY: help
 help: ## This list
@@ -66,6 +67,9 @@ install: ## Install under DESTDIR, executables before the hook files that name t
 	install -m 644 policy/profiles/*.yaml $(SHARE)/profiles/
 	install -m 644 policy/presets/*.yaml $(SHARE)/presets/
 	install -d $(DESTDIR)/etc/rcc/profiles $(DESTDIR)/etc/rcc/presets
+	install -d $(UNITS)/system $(UNITS)/user
+	install -m 644 packaging/systemd/system/rcc-agent.* $(UNITS)/system/
+	install -m 644 packaging/systemd/user/rcc-agent.* $(UNITS)/user/
 	install -D -m 644 oci-hooks.d/rcc.json $(DESTDIR)/usr/share/containers/oci/hooks.d/rcc.json
 	install -m 644 oci-hooks.d/rcc-precreate.json $(SHARE)/hooks.d/rcc-precreate.json
 	install -D -m 644 containers.conf.d/50-rcc.conf $(DESTDIR)/etc/containers/containers.conf.d/50-rcc.conf
@@ -74,6 +78,7 @@ install: ## Install under DESTDIR, executables before the hook files that name t
 uninstall: ## Remove what install put there, hook files first; /etc/rcc stays
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-rcc.conf
 	rm -f $(DESTDIR)/usr/share/containers/oci/hooks.d/rcc.json $(SHARE)/hooks.d/rcc-precreate.json
+	rm -f $(UNITS)/system/rcc-agent.* $(UNITS)/user/rcc-agent.*
 	rm -rf $(LIBEXEC) $(LIB) $(SHARE) $(DESTDIR)/usr/bin/rcc
 
 .PHONY: clean

@@ -1,38 +1,32 @@
-"""Entry of the agent: one process per user, which looks names up and keeps the addresses of his containers right.
+"""Entry of the agent: one per user, which answers his containers' DNS and keeps their addresses right.
 
-It is started by the hook when first needed and goes when nobody needs it.  Without it everything stays as closed as it
-is: the rules are in the kernel, and addresses only expire.  SIGTERM ends it; kill -9 too, and the next one takes over
-what is on record.
+It is started by the hook when first needed, or by systemd, and goes when nobody needs it.  Without it everything stays
+as closed as it is: the rules are in the kernel, and addresses only expire.  SIGTERM ends it.  After kill -9 it is there
+again: as two processes that watch each other (system/supervise.py), or by systemd, which then watches alone.
 """
 
 import argparse
 import asyncio
 import contextlib
-import fcntl
+import mmap
 import os
-import signal
 import sys
-import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from rcc import __version__
-from rcc.app.gateway import Gateway
-from rcc.app.live import expire
-from rcc.app.lookup import Lookup
-from rcc.app.neighbours import Neighbours
-from rcc.app.refresh import Refresher
-from rcc.app.serve import Service
-from rcc.core.errors import EX_OK, EX_SOFTWARE, RccError
-from rcc.core.names import Answer
-from rcc.system import agent_client, agent_line, resolver
+from rcc.app import worker
+from rcc.app.place import take_place
+from rcc.core.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, RccError
+from rcc.system import agent_client, podman_namespaces, resolver, systemd
 from rcc.system.agent_log import open_log
-from rcc.system.history import History
+from rcc.system.agent_process import harden
+from rcc.system.agent_socket import Place
+from rcc.system.descriptors import raise_limit
 from rcc.system.owner import state_root
 from rcc.system.state import State
 from rcc.system.supervise import again, supervise
 
 IDLE = 60.0  # seconds without a record or a client
-LOCK_SECONDS = 2.0  # for which a second agent waits until the first one answers, or has gone
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,20 +37,18 @@ def main(argv: Sequence[str]) -> int:
         if options.stop:
             agent_client.stop(root)
             return EX_OK
+        given = systemd.activated()
+        if os.getuid() != 0 and not options.root:
+            podman_namespaces.join()
         state = State(root)
-        lock = _lock(root)
-        if lock is None:
-            _say_ready(options.ready_fd)
+        place = take_place(root, given)
+        if place is None:
+            _say_ready(options)
             return EX_OK
         log = open_log(os.path.join(root, "agent.log"))
-
-        def died(pid: int, status: int) -> None:
-            log.error("worker_died", pid=pid, signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
-
-        def work(watch: int) -> int:
-            return _work(state, log.bind(pid=os.getpid()), options, watch)
-
-        return supervise(work, lambda: _forget_ready(options), died)
+        raise_limit()
+        harden()
+        return _activated(state, log, options, place) if place.activated else _supervised(state, log, options, place)
     except RccError as error:
         sys.stderr.write(f"rcc-agent: {error}\n" + (f"rcc-agent: {error.hint}\n" if error.hint else ""))
         return error.exit_code
@@ -65,17 +57,62 @@ def main(argv: Sequence[str]) -> int:
         return EX_SOFTWARE
 
 
-def _work(state: State, log: Any, options: argparse.Namespace, watch: int) -> int:
-    """The worker: serve until told to stop; when the supervisor has died, become another agent."""
+def _activated(state: State, log: Any, options: argparse.Namespace, place: Place) -> int:
+    """systemd watches: it starts the program anew with all sockets when this process is killed."""
+    ended = _work(state, log, options, place, None)
+    return {worker.RESTART: EX_TEMPFAIL, "": EX_SOFTWARE}.get(ended, EX_OK)
+
+
+def _supervised(state: State, log: Any, options: argparse.Namespace, place: Place) -> int:
+    serves = mmap.mmap(-1, 1)  # shared with the workers: one has answered
+
+    def ready() -> None:
+        serves[0] = 1
+        _say_ready(options)
+
+    def work(watch: int) -> int:
+        ended = _work(state, log, options, place, watch, ready)
+        if ended == worker.ORPHANED:
+            log.error("supervisor_died")
+            again([word for word in _arguments(options) if word])
+        return EX_OK if ended else EX_SOFTWARE
+
+    def forked() -> None:
+        # What the worker got is the worker's: nobody must be kept waiting by this process, and no port taken.
+        nonlocal place
+        for _, _, listener in place.inherited:
+            listener.close()
+        if place.talk is not None:
+            place.talk.close()
+        place = place._replace(inherited=(), talk=None)
+        _forget_ready(options)
+
+    def died(pid: int, status: int) -> bool:
+        log.error("worker_died", pid=pid, signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+        # Before it answered, the agent that it came to replace may still be there.
+        return not handed or bool(serves[0])
+
+    handed = place.talk is not None
+    return supervise(work, forked, died)
+
+
+def _work(
+    state: State, log: Any, options: argparse.Namespace, place: Place, watch: Optional[int], ready: Any = None
+) -> str:
+    """How the work ended, empty for a defect."""
+    log = log.bind(pid=os.getpid())
+    chosen = worker.Options(options.resolv_conf, options.hosts, options.idle)
+
+    def serving() -> None:
+        systemd.notify(b"READY=1\n")
+        if ready is not None:
+            ready()
+
     try:
-        orphaned = asyncio.run(_run(state, log, options, watch))
+        return asyncio.run(worker.Worker(place, state, log, chosen).run(watch, serving))
     except Exception as error:
         log.critical("failed", error=repr(error), exc_info=not isinstance(error, RccError))
-        return error.exit_code if isinstance(error, RccError) else EX_SOFTWARE
-    if orphaned:
-        log.error("supervisor_died")
-        again([word for word in _arguments(options) if word])
-    return EX_OK
+        return ""
 
 
 def _arguments(options: argparse.Namespace) -> List[str]:
@@ -84,16 +121,8 @@ def _arguments(options: argparse.Namespace) -> List[str]:
     return [*root, "--resolv-conf", options.resolv_conf, f"--hosts={options.hosts}", "--idle", str(options.idle)]
 
 
-def _forget_ready(options: argparse.Namespace) -> None:
-    """Whoever started the agent is told once, and not kept waiting by this process."""
-    if options.ready_fd is not None:
-        with contextlib.suppress(OSError):
-            os.close(options.ready_fd)
-        options.ready_fd = None
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rcc-agent", description="Looks up names for a user's isolated containers.")
+    parser = argparse.ArgumentParser(prog="rcc-agent", description="Answers the DNS of a user's isolated containers.")
     parser.add_argument("--version", action="version", version=f"rcc {__version__}")
     parser.add_argument("--stop", action="store_true", help="stop the agent that runs")
     parser.add_argument("--root", help="the state folder; default: that of the user")
@@ -104,97 +133,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _lock(root: str) -> Optional[int]:
-    """The descriptor that holds the agent's lock until the process ends; None when another agent answers instead.
-
-    Raises RccError when one holds the lock and does not answer.
-    """
-    descriptor = os.open(os.path.join(root, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        try:
-            agent_client.ping(root)
-            return None
-        except RccError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.02)
-
-
-def _say_ready(descriptor: Optional[int]) -> None:
-    if descriptor is not None:
+def _say_ready(options: argparse.Namespace) -> None:
+    if options.ready_fd is not None:
         with contextlib.suppress(OSError):  # whoever waited has given up
-            os.write(descriptor, b"1")
-        os.close(descriptor)
+            os.write(options.ready_fd, b"1")
+    _forget_ready(options)
 
 
-async def _run(state: State, log: Any, options: argparse.Namespace, watch: int) -> bool:
-    """Serve until told to stop or nobody needs it; True when the supervisor has died."""
-
-    def begin(names: Sequence[str]) -> Dict[str, "asyncio.Task[Answer]"]:
-        # Read each time: a laptop changes networks.
-        config = resolver.load_config(options.resolv_conf, options.hosts)
-        return resolver.begin(names, config=config, deadline=time.monotonic() + resolver.SECONDS)
-
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    orphaned = asyncio.Event()
-
-    def supervisor_died() -> None:
-        loop.remove_reader(watch)
-        orphaned.set()
-        stopping.set()
-
-    loop.add_reader(watch, supervisor_died)
-    lookup = Lookup(begin)
-    upstream = resolver.Asker(options.resolv_conf, options.hosts)
-    history, neighbours = History(state.root), Neighbours()
-    gateway = Gateway(upstream.ask, log, local=neighbours.local, history=history)
-    refresher = Refresher(state, lookup, gateway, log, history=history)
-    gateway.stale = refresher.rescan
-    service = Service(state.root, lookup, refresher, gateway, history, neighbours, log, stopping.set)
-    server = await service.listen()
-    refreshing = asyncio.ensure_future(refresher.run())
-    expiring = asyncio.ensure_future(expire(service.hands))
-    log.info("started", version=__version__)
-    _say_ready(options.ready_fd)
-    try:
-        await _until_idle(service, refresher, refreshing, stopping, options.idle)
-    finally:
-        # First the name, so that whoever comes now starts another, which waits for this one's lock.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(agent_line.socket_path(state.root))
-        server.close()
-        await service.close()
-        lookup.close()
-        gateway.close()
-        refreshing.cancel()
-        expiring.cancel()
-        await asyncio.gather(refreshing, expiring, return_exceptions=True)
-        log.info("stopped")
-    return orphaned.is_set()
-
-
-async def _until_idle(
-    service: Service, refresher: Refresher, refreshing: "asyncio.Task[None]", stopping: asyncio.Event, idle: float
-) -> None:
-    served = -1
-    since = time.monotonic()
-    waits: List[asyncio.Future[Any]] = [refreshing, asyncio.ensure_future(stopping.wait())]
-    while True:
-        done, _ = await asyncio.wait(waits, timeout=min(idle / 4, 1.0), return_when=asyncio.FIRST_COMPLETED)
-        if refreshing in done:
-            refreshing.result()  # it only ends by a defect: tell it, and let the next start bring a new agent
-        if done:
-            return
-        if service.busy or service.served != served or len(refresher):
-            served = service.served
-            since = time.monotonic()
-        elif time.monotonic() - since >= idle:
-            return
+def _forget_ready(options: argparse.Namespace) -> None:
+    """Whoever started the agent is told once, and not kept waiting by this process."""
+    if options.ready_fd is not None:
+        with contextlib.suppress(OSError):
+            os.close(options.ready_fd)
+        options.ready_fd = None

@@ -115,21 +115,13 @@ def _why(arguments: argparse.Namespace) -> int:
     return EX_OK
 
 
-def _call(verb: str, arguments: "dict[str, Any]", seconds: float = 30.0) -> "dict[str, Any]":
-    """What the agent says.  Raises RccError."""
-    from rcc.system.agent_client import call
-    from rcc.system.owner import state_root
-
-    found: "dict[str, Any]" = call(state_root(), verb, arguments, seconds)
-    return found
-
-
 def _reload(arguments: argparse.Namespace) -> int:
     from rcc.app.changes import reload_lines
+    from rcc.app.reach import call_agent
 
     if not arguments.containers and not arguments.all:
         raise UsageError("which container?", hint="name it, or say --all")
-    found = _call("reload", {"containers": [] if arguments.all else arguments.containers})
+    found = call_agent("reload", {"containers": [] if arguments.all else arguments.containers})
     if arguments.json:
         _print_json(found)
     else:
@@ -140,10 +132,11 @@ def _reload(arguments: argparse.Namespace) -> int:
 
 def _allow(arguments: argparse.Namespace) -> int:
     from rcc.app.changes import change_lines, seconds_of
+    from rcc.app.reach import call_agent
 
     seconds = seconds_of(arguments.duration)
     values = {"container": arguments.container, "target": arguments.target, "private": arguments.private}
-    found = _call("allow", {**values, "seconds": seconds})
+    found = call_agent("allow", {**values, "seconds": seconds})
     if arguments.json:
         _print_json(found)
     else:
@@ -153,8 +146,9 @@ def _allow(arguments: argparse.Namespace) -> int:
 
 def _deny(arguments: argparse.Namespace) -> int:
     from rcc.app.changes import change_lines
+    from rcc.app.reach import call_agent
 
-    found = _call("deny", {"container": arguments.container, "target": arguments.target})
+    found = call_agent("deny", {"container": arguments.container, "target": arguments.target})
     if arguments.json:
         _print_json(found)
     else:

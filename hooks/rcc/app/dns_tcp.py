@@ -24,12 +24,17 @@ class TcpServer:
         self._closed = False
         self._listen()
 
+    def stop(self) -> "Set[asyncio.Task[None]]":
+        """Close the listener; the connections that are open, which end by themselves."""
+        if not self._closed:
+            self._closed = True
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
+        return self._connections
+
     def close(self) -> None:
         """Close the listener and hang up on all."""
-        self._closed = True
-        asyncio.get_running_loop().remove_reader(self._listener.fileno())
-        self._listener.close()
-        for task in self._connections:
+        for task in self.stop():
             task.cancel()
 
     def _listen(self) -> None:

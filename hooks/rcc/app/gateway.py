@@ -6,7 +6,8 @@ What becomes of a question is up to app/dns_desk.py.
 import asyncio
 import contextlib
 import functools
-from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+import socket
+from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from rcc.app.dns_cache import Ask, Cache
 from rcc.app.dns_desk import Answer, Desk, Hub, Who
@@ -31,6 +32,16 @@ RETRY, RETRY_MOST = 1.0, 30.0  # seconds until listeners that could not be opene
 Inherited = Tuple[int, str, Any]  # inode of the namespace, label, socket
 
 
+class Keeper(Protocol):
+    """Who holds listeners while this process is not there."""
+
+    def keep(self, netns: int, label: str, listener: Any) -> None:
+        """Hold this one."""
+
+    def drop(self, netns: int, label: str) -> None:
+        """Close it."""
+
+
 class _Box(NamedTuple):
     """One container's namespace."""
 
@@ -46,7 +57,8 @@ class Gateway:
     history.note(netns, name, addresses): told of every address that was opened.
     local(record, name): what this machine knows itself (app/neighbours.py).  stale(): the records have to be read
     again.  who(netns, port, protocol): the process that asks, for the first refusal of a name.
-    inherited: listeners that another agent has handed over.
+    inherited: listeners that another agent has handed over.  keeper: told of each listener that is opened and closed
+    (system/systemd.py), None where nobody keeps them.
     """
 
     def __init__(
@@ -59,7 +71,9 @@ class Gateway:
         stale: Callable[[], None] = lambda: None,
         who: Who = lambda netns, port, protocol: "",
         inherited: Sequence[Inherited] = (),
+        keeper: "Optional[Keeper]" = None,
     ) -> None:
+        self._keeper = keeper
         self.cache = Cache(ask)
         self.stale = stale
         self._log = log
@@ -76,6 +90,7 @@ class Gateway:
         self._own: Tuple[Address, ...] = ()
         self._own_at = float("-inf")
         self._own_timer: Optional[asyncio.TimerHandle] = None
+        self._closing = False
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -123,6 +138,8 @@ class Gateway:
         desk = Desk(self._hub, record, openings, opened.sets)
         streams = []
         for label, listener in opened.listeners.items():
+            if self._keeper is not None and label not in inherited:
+                self._keeper.keep(record.netns, label, listener)
             if label.startswith("udp"):
                 loop.add_reader(listener.fileno(), self._readable, desk, listener)
             else:
@@ -162,8 +179,7 @@ class Gateway:
         lock = self._adopting.get(netns)
         if lock is not None and not lock.locked():
             del self._adopting[netns]
-        for listener in self._inherited.pop(netns, {}).values():
-            listener.close()
+        self._close_inherited(netns)
         box = self._boxes.pop(netns, None)
         if box is None:
             return
@@ -174,13 +190,20 @@ class Gateway:
             if label.startswith("udp"):
                 loop.remove_reader(listener.fileno())
             listener.close()
+            if self._keeper is not None and not self._closing:
+                self._keeper.drop(netns, label)
         box.desk.close()
 
     def forget_inherited(self) -> None:
         """Close the listeners that were handed over and that no record is about."""
         for netns in [netns for netns in self._inherited if netns not in self._wanted]:
-            for listener in self._inherited.pop(netns).values():
-                listener.close()
+            self._close_inherited(netns)
+
+    def _close_inherited(self, netns: int) -> None:
+        for label, listener in self._inherited.pop(netns, {}).items():
+            listener.close()
+            if self._keeper is not None and not self._closing:
+                self._keeper.drop(netns, label)
 
     def hold(self, netns: int) -> None:
         """Open nothing in this namespace until as many ``release``: its table is about to be replaced."""
@@ -212,8 +235,26 @@ class Gateway:
             with contextlib.suppress(KernelError):
                 box.desk.flush()
 
+    async def drain(self, seconds: float) -> None:
+        """Take no more questions; return when those that were taken are answered, or after ``seconds``.
+
+        For an agent whose listeners another one has: they are not closed, only its own copies.
+        """
+        self._closing = True
+        loop = asyncio.get_running_loop()
+        jobs = set(self._tasks)
+        for box in self._boxes.values():
+            for stream in box.streams:
+                jobs |= stream.stop()
+            for label, listener in box.listeners.items():
+                if label.startswith("udp"):
+                    loop.remove_reader(listener.fileno())
+        if jobs:
+            await asyncio.wait(jobs, timeout=seconds)
+
     def close(self) -> None:
-        """Close everything."""
+        """Close everything; what is kept stays with the keeper."""
+        self._closing = True
         for netns in {*self._boxes, *self._wanted, *self._inherited}:
             self.drop(netns)
         for task in self._tasks:
@@ -254,7 +295,7 @@ class Gateway:
     def _readable(self, desk: Desk, listener: Any) -> None:
         for _ in range(AT_ONCE):
             try:
-                data, asker = listener.recvfrom(DATAGRAM)
+                data, asker = listener.recvfrom(DATAGRAM, socket.MSG_DONTWAIT)
             except OSError:  # nothing more; an error of an earlier reply (ICMP) goes by as well
                 return
             try:
@@ -290,4 +331,4 @@ async def _send_later(listener: Any, reply: Awaitable[bytes], asker: Any) -> Non
 def _send(listener: Any, reply: bytes, asker: Any) -> None:
     if reply:
         with contextlib.suppress(OSError):  # the asker has gone, or does not read: datagrams may be lost
-            listener.sendto(reply, asker)
+            listener.sendto(reply, socket.MSG_DONTWAIT, asker)

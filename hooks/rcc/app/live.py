@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from rcc.app.containers import find
 from rcc.app.facts import names_of
 from rcc.app.hands import Hands
+from rcc.app.release import forget_ended
 from rcc.app.reload import Reloaded, boot_seconds, current_sources, due, new_policy, reload_record
 from rcc.core.change import ALLOW, DENY, Change, live, with_change, yaml_lines
 from rcc.core.change_text import parse_change
@@ -105,6 +106,7 @@ async def expire(hands: Hands) -> None:
 
 def _records(hands: Hands, wanted: List[str]) -> List[Record]:
     state = State(hands.root)
+    forget_ended(state)
     return [find(state, word) for word in wanted] if wanted else list(state.records())
 
 

@@ -92,19 +92,30 @@ class Refresher:
             while True:
                 self._wake.clear()
                 folder = self._folder()
-                try:
-                    records = await self._work(self._records)
-                except RccError as error:
-                    self._log.error("records_unreadable", error=str(error))
-                else:
-                    self._adopt({record.netns: record for record in records})
-                    await self._serve(records)
+                await self.look()
                 await self._until_changed(folder)
         finally:
             for _, task in self._watched.values():
                 task.cancel()
             self._watched.clear()
             self._worker.shutdown(wait=False)
+
+    async def look(self) -> None:
+        """Read all records and watch and serve what is on them."""
+        try:
+            records = await self._work(self._records)
+        except RccError as error:
+            self._log.error("records_unreadable", error=str(error), hint=error.hint)
+            return
+        self._adopt({record.netns: record for record in records})
+        await self._serve(records)
+
+    def refresh_all(self) -> None:
+        """Look all names up anew: what is known may be long out of date."""
+        for _, task in self._watched.values():
+            task.cancel()
+        self._watched.clear()
+        self._wake.set()
 
     async def _until_changed(self, folder: object) -> None:
         """Return when told so, when a record was written or removed, or when it is time to look at them all."""

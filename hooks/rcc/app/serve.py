@@ -1,6 +1,7 @@
 """The agent's socket: requests of the hooks and commands of the same user, answered from the lookup."""
 
 import asyncio
+import contextlib
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,9 @@ from rcc.core.errors import AgentError, RccError
 from rcc.core.names import Answers
 from rcc.core.oci import netns_path
 from rcc.core.openings import wants_names
-from rcc.system.agent_line import UCRED, socket_path
+from rcc.system import agent_handover
+from rcc.system.agent_line import UCRED
+from rcc.system.agent_socket import Place
 from rcc.system.agent_start import user_namespace
 from rcc.system.history import History
 from rcc.system.netns import inode_of
@@ -44,6 +47,7 @@ from rcc.system.state import Record, State
 WORKERS = 4  # hooks whose work is done at a time; the others wait
 CLIENTS_LIMIT = 128  # connections at a time; more are closed at once
 SILENCE = 10.0  # seconds that a client may take for a line, or to read its reply
+RETRY = 1.0  # seconds, when this process may open no more
 _T = TypeVar("_T")
 
 
@@ -100,29 +104,32 @@ def release_run(root: str, run: str) -> None:
 
 
 class Service:
-    """Serves the socket of the state folder ``root`` until ``stop`` is called."""
+    """Serves the agent's socket; ``finish(how)`` ends the agent, ``how`` of app/worker.py."""
 
     def __init__(
         self,
         root: str,
+        place: Place,
         lookup: Lookup,
         refresher: Refresher,
         gateway: Gateway,
         history: History,
         neighbours: Neighbours,
         log: Any,
-        stop: Callable[[], None],
+        finish: Callable[[str], None],
     ) -> None:
         self._root = root
+        self._place = place
         self._lookup = lookup
         self._refresher = refresher
         self._gateway = gateway
         self._log = log
         self.hands = Hands(root, lookup, refresher, gateway, history, neighbours, log, self._in_worker)
-        self._stop = stop
+        self._finish = finish
         self._namespaces = own_namespaces()
         self._workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
         self._clients: Set[asyncio.Task[None]] = set()
+        self._closed = False
         self.served = 0  # requests so far; ``busy`` and this tell whether anybody needs the agent
 
     @property
@@ -130,51 +137,54 @@ class Service:
         """Whether a client is connected."""
         return bool(self._clients)
 
-    async def listen(self) -> asyncio.AbstractServer:
-        """Open the socket, for this user only.  The caller holds the agent's lock, so a socket that is there is stale.
-
-        Raises AgentError.
-        """
-        path = socket_path(self._root)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            if os.path.lexists(path):
-                os.unlink(path)
-            listening.bind(path)
-            os.chmod(path, 0o600)
-            return await asyncio.start_unix_server(self._connected, sock=listening, limit=REQUEST_LIMIT)
-        except OSError as error:
-            listening.close()
-            raise AgentError(f"cannot listen: {error.strerror or error}", where=path) from error
+    def listen(self) -> None:
+        """Begin to take clients."""
+        if not self._closed:
+            asyncio.get_running_loop().add_reader(self._place.listening.fileno(), self._accept)
 
     async def close(self) -> None:
-        """Hang up on every client."""
+        """Take no more clients and hang up on every one; the socket itself stays as it is."""
+        self._closed = True
+        asyncio.get_running_loop().remove_reader(self._place.listening.fileno())
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
+    def _accept(self) -> None:
         try:
-            if len(self._clients) <= CLIENTS_LIMIT and self._is_ours(writer):
-                await self._serve(reader, writer)
-        except (OSError, asyncio.TimeoutError, asyncio.CancelledError):
-            pass  # the client has gone, or is too slow
-        finally:
-            self._clients.discard(task)
-            writer.close()
+            accepted, _ = self._place.listening.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:  # no descriptors left: it would be readable again at once
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._place.listening.fileno())
+            loop.call_later(RETRY, self.listen)
+            return
+        if len(self._clients) >= CLIENTS_LIMIT or not self._is_ours(accepted):
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        task = asyncio.ensure_future(self._connected(accepted))
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
 
-    def _is_ours(self, writer: asyncio.StreamWriter) -> bool:
+    async def _connected(self, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError, asyncio.TimeoutError), accepted:  # it has gone, or is too slow
+            reader, writer = await asyncio.open_unix_connection(sock=accepted, limit=REQUEST_LIMIT)
+            try:
+                await self._serve(reader, writer, accepted)
+            finally:
+                writer.close()
+
+    def _is_ours(self, accepted: socket.socket) -> bool:
         # uids as this process's user namespace shows them (unix(7)): a stranger from outside is the overflow uid.
-        credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED)
+        credentials = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED)
         if int.from_bytes(credentials[4:8], "little") == os.getuid():
             return True
         self._log.warning("stranger", pid=int.from_bytes(credentials[:4], "little"))
         return False
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accepted: Any) -> None:
         while True:
             try:
                 line = await asyncio.wait_for(reader.readline(), SILENCE)
@@ -185,8 +195,23 @@ class Service:
             if not line:
                 return
             self.served += 1
+            if line == agent_handover.REQUEST:
+                await self._hand_over(reader, accepted)
+                return
             writer.write(await self._reply(line))
             await asyncio.wait_for(writer.drain(), SILENCE)
+
+    async def _hand_over(self, reader: asyncio.StreamReader, accepted: Any) -> None:
+        """Give all sockets to an agent of another version, and go once it serves."""
+        connection = accepted.dup()
+        try:
+            if self._place.activated:
+                connection.send(agent_handover.RESTART)
+                self._finish("restart")
+            elif await agent_handover.hand_over(reader, connection, self._place, self._gateway.sockets()):
+                self._finish("handed_over")
+        finally:
+            connection.close()
 
     async def _reply(self, line: bytes) -> bytes:
         try:
@@ -206,7 +231,7 @@ class Service:
         if request.op == "rescan":
             self._refresher.rescan()
         elif request.op == "stop":
-            self._stop()
+            self._finish("stopped")
         elif request.op == "call":
             return render_result(await do(self.hands, request.verb, request.arguments))
         else:

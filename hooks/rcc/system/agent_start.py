@@ -8,8 +8,7 @@ from typing import Optional, Sequence
 from rcc import __version__
 from rcc.core.agent_protocol import Pong
 from rcc.core.errors import AgentError
-from rcc.system.agent_client import ping, stop
-from rcc.system.agent_line import NoAgent
+from rcc.system.agent_client import ping
 
 READY = 3  # the descriptor on which the agent writes its ready byte
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -21,10 +20,11 @@ STEP = 0.02  # seconds between two tries
 STARTS = 3  # an agent waits for the one before it to go, so more would not help
 
 
-def ensure(root: str, argv: Sequence[str], seconds: float = 2.0) -> Pong:
+def ensure(root: str, argv: Sequence[str], seconds: float = 2.0, *, any_namespace: bool = False) -> Pong:
     """The running agent of the state folder ``root``, started as ``argv`` when there is none that fits.
 
-    One of another version or of another user namespace (it cannot enter the containers of this one) is replaced.
+    One of another version or of another user namespace (it cannot enter the containers of this one; with
+    ``any_namespace`` this process is no hook, and does not care) is replaced by the one that is started (app/place.py).
     Raises AgentError when there is none after ``seconds``.
     """
     deadline = time.monotonic() + seconds
@@ -34,28 +34,17 @@ def ensure(root: str, argv: Sequence[str], seconds: float = 2.0) -> Pong:
     while time.monotonic() < deadline:
         try:
             pong = ping(root, deadline - time.monotonic())
-            if (pong.version, pong.user_namespace) == (__version__, own):
+            if pong.version == __version__ and (any_namespace or pong.user_namespace == own):
                 return pong
             problem = AgentError("an agent of another rcc or another user namespace does not go", where=root)
-            stop(root, deadline - time.monotonic())
-        except NoAgent as error:
+        except AgentError as error:
             problem = error
-            if starts == STARTS:
-                break
-            starts += 1
-            start(argv, deadline - time.monotonic())
-        except AgentError as error:  # not one that this side understands
-            problem = error
-            _stop_blindly(root, deadline - time.monotonic())
+        if starts == STARTS:
+            break
+        starts += 1
+        start(argv, deadline - time.monotonic())
         time.sleep(STEP)
     raise problem
-
-
-def _stop_blindly(root: str, seconds: float) -> None:
-    try:
-        stop(root, max(seconds, 0.01))
-    except AgentError:
-        return  # ``ensure`` tries again or tells the first problem
 
 
 def user_namespace() -> int:

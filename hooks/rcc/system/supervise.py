@@ -15,17 +15,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A worker that ends within QUICK seconds is started again later each time, up to LONGEST seconds; one that ends by a
 # defect of its own so many times in a row is given up: the next start of a container brings another agent.
 QUICK = 2.0
-FIRST, LONGEST = 0.01, 0.5
+FIRST, LONGEST = 0.01, 0.2
 DEFECTS = 10
 
-Died = Callable[[int, int], None]
+Died = Callable[[int, int], bool]
+GIVEN_UP = 70  # EX_SOFTWARE of sysexits.h
 
 
 def supervise(work: Callable[[int], int], forked: Callable[[], None], died: Died) -> int:
     """Run ``work`` in a child until it ends with status 0, or never does anything else; the exit status.
 
     ``work`` gets a descriptor that ends (EOF) when the supervisor dies.  ``forked()`` is called in the supervisor for
-    each child.  ``died(pid, status)`` is told of each that was killed or failed, with what waitpid(2) gave.
+    each child.  ``died(pid, status)`` is told of each that was killed or failed, with what waitpid(2) gave, and says
+    whether there shall be another.
     """
     watch, alive = os.pipe2(os.O_CLOEXEC)  # nobody writes: ``alive`` only has to stay open
     delay = FIRST
@@ -44,7 +46,8 @@ def supervise(work: Callable[[int], int], forked: Callable[[], None], died: Died
             os.close(watch)
             os.close(alive)
             return os.WEXITSTATUS(status)
-        died(child, status)
+        if not died(child, status):
+            return GIVEN_UP
         delay = min(delay * 2, LONGEST) if quick else FIRST
         time.sleep(delay)
 
@@ -55,7 +58,7 @@ def _guarded(work: Callable[[int], int], watch: int) -> int:
     except BaseException as error:  # the child must not go on as its parent
         with contextlib.suppress(OSError):
             os.write(2, f"rcc-agent: internal error: {error!r}\n".encode("utf-8", "replace"))
-        return 70
+        return GIVEN_UP
 
 
 def _wait(child: int) -> int:
