@@ -7,6 +7,7 @@ from typing import Dict
 import pytest
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
+from rcc.core.notes import Noted, Notes, Total
 from rcc.core.policy import HTTPS, CidrRule, HostRule, InternetRule, Limits, Policy, Ports, Where
 from rcc.core.refresh_nft import render_refresh
 from rcc.core.render_nft import PART, render_nft, render_timed
@@ -38,12 +39,19 @@ FACTS = Facts(
     resolvers=(ip_address("10.88.0.1"), ip_address("fd00::1")),
     published=(Ports("tcp", 8080, 8080),),
 )
+NOTES = Notes(
+    totals=(Total("denied", 7, 420), Total("malformed", 1, 60)),
+    quota_used=4096,
+    denied=(Noted(ip_address("192.0.2.9"), "tcp", 22, 7, 420, 86000),),
+    denied_since=(Noted(ip_address("192.0.2.9"), "tcp", 22, left=80000),),
+    used=(Noted(ip_address("2001:db8::7"), "udp", 443, 1, 60, 10),),
+)
 OFFLINE = compile_ruleset(Policy("offline"), Facts(), 1)
 MOVED = FACTS._replace(answers=(("api.example", ((ip_address("198.51.100.8"), 60), (ip_address("2001:db8::7"), 60))),))
 
 TEXTS: Dict[str, str] = {
     "offline.nft": render_nft(OFFLINE, "4026532000.1"),
-    "full.nft": render_nft(compile_ruleset(FULL, FACTS, 258), "4026532000.258", quota_used=4096),
+    "full.nft": render_nft(compile_ruleset(FULL, FACTS, 258), "4026532000.258", NOTES),
     "moved.nft": render_refresh(compile_ruleset(FULL, FACTS, 258), compile_ruleset(FULL, MOVED, 258)),
 }
 

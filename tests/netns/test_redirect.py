@@ -147,3 +147,17 @@ def test_a_flow_to_a_resolver_does_not_outlive_the_static_mode(lab: Pair) -> Non
         made.send(TOKEN)
         made.send(TOKEN)
     assert not token_arrived(lab)
+
+
+@pytest.mark.parametrize("ruleset", [GATEWAY, OPEN], ids=["closed", "internet"])
+def test_a_question_with_ip_options_reaches_nobody(lab: Pair, listeners: Any, ruleset: Any) -> None:
+    """They name hops that no rule has judged; a question needs none."""
+    load(lab, ruleset)
+    made = bound(lab, NAME4, socket.SOCK_DGRAM)
+    made.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))  # ip(7); no-operations
+    with contextlib.suppress(OSError):
+        made.sendto(TOKEN, (NAME4, DNS_PORT))
+    listeners[(socket.AF_INET, socket.SOCK_DGRAM)].settimeout(0.2)
+    with pytest.raises(socket.timeout):
+        listeners[(socket.AF_INET, socket.SOCK_DGRAM)].recv(100)
+    assert not token_arrived(lab)

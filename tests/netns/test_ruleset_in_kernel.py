@@ -10,10 +10,12 @@ import pytest
 from pair import BOX4, BOX6, WORLD4, WORLD6, Pair, box_address, entered, family_of
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import KernelError
+from rcc.core.notes import NOTED_SIZE, Notes, denials
 from rcc.core.policy import EVERY_PORT, CidrRule, Policy, Ports, Where
 from rcc.core.render_nft import render_nft, render_timed
 from rcc.core.ruleset import Element, Ruleset
 from rcc.system.nft import Nft
+from rcc.system.nft_notes import read_notes
 
 IP_FREEBIND = 15  # <linux/in.h>; IPv6 takes it as well
 
@@ -410,10 +412,69 @@ def test_denied_destinations_are_remembered(lab: Pair) -> None:
         probe(lab, OTHER4, "udp", 4444)
     probe(lab, OTHER6, "tcp", 22)
     with entered(lab.box):
+        notes = read_notes()
+    assert notes.total("denied") == 4
+    found = [(str(d.address), d.protocol, d.port, d.packets) for d in denials(notes)]
+    assert sorted(found) == [(OTHER4, "udp", 4444, 3), (OTHER6, "tcp", 22, 1)]
+    assert all(0 <= denial.last <= denial.first <= 5 for denial in denials(notes))
+    assert not notes.used
+
+
+def test_used_destinations_are_remembered(lab: Pair) -> None:
+    load(lab, NAMES)
+    for _ in range(2):
+        probe(lab, NAME4, "udp", 443)
+    probe(lab, NAME6, "tcp", 443)
+    flow = send_udp(lab, NAME4, 443)
+    for _ in range(5):
+        try_to_send(flow)  # of the same flow
+    with entered(lab.box):
+        notes = read_notes()
+    found = [(str(noted.address), noted.protocol, noted.port) for noted in notes.used]
+    assert sorted(found) == [(NAME4, "udp", 443), (NAME6, "tcp", 443)]
+    assert {noted.packets for noted in notes.used if noted.protocol == "tcp"} == {1}
+    assert not notes.denied and not notes.total("denied")
+
+
+def test_what_is_noted_goes_on_in_the_next_table(lab: Pair) -> None:
+    load(lab, NAMES)
+    for address, port in ((OTHER4, 4444), (OTHER6, 22), (NAME4, 443)):
+        probe(lab, address, "udp", port)
+    with entered(lab.box):
+        before = read_notes()
         nft = Nft()
-        denied = nft.denied()
-        assert nft.counters()["denied"] == sum(row[3] for row in denied)
-    assert denied == ((ip_address(OTHER4), "udp", 4444, 3), (ip_address(OTHER6), "tcp", 22, 1))
+        again = NAMES._replace(generation=2)
+        nft.load(render_nft(again, "test.2", before))
+        nft.read_back(again, "test.2")
+        after = read_notes()
+    assert after.totals == before.totals and before.total("denied") == 2
+    for kind in ("denied", "denied_since", "used"):
+        was, now = getattr(before, kind), getattr(after, kind)
+        assert [noted._replace(left=0) for noted in now] == [noted._replace(left=0) for noted in was] != []
+        assert all(0 <= one.left - two.left <= 2 for one, two in zip(was, now))
+    probe(lab, OTHER4, "udp", 4444)
+    with entered(lab.box):
+        assert {str(d.address): d.packets for d in denials(read_notes())} == {OTHER4: 2, OTHER6: 1}
+
+
+def test_a_full_table_of_notes_changes_no_verdict(lab: Pair) -> None:
+    load(lab, NAMES)
+    with entered(lab.box), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        for number in range(NOTED_SIZE + 100):
+            with contextlib.suppress(OSError):
+                made.sendto(TOKEN, (f"203.0.{number // 250}.{number % 250 + 1}", 99))
+        assert len(read_notes().denied) == len(read_notes().denied_since) == NOTED_SIZE
+        assert read_notes().total("denied") == NOTED_SIZE + 100
+    assert not probe(lab, OTHER4, "udp", 4444) and probe(lab, NAME4, "udp", 443)
+    with entered(lab.box):
+        notes = read_notes()
+        Nft().load(render_nft(NAMES._replace(generation=2), "test.2", notes))  # in parts, if need be
+        assert len(read_notes().denied) == NOTED_SIZE
+
+
+def test_there_are_no_notes_without_a_table(lab: Pair) -> None:
+    with entered(lab.box):
+        assert read_notes() == Notes()
 
 
 def test_quota_ends_what_leaves_and_survives_a_reload(lab: Pair) -> None:
@@ -425,10 +486,9 @@ def test_quota_ends_what_leaves_and_survives_a_reload(lab: Pair) -> None:
     arrived = sum(len(frame.payload) for frame in lab.arrived())
     assert 3000 <= arrived <= 5000
     with entered(lab.box):
-        nft = Nft()
-        used = nft.quota_used()
-        assert used >= 5000
-        nft.load(render_nft(limited._replace(generation=2), "test.2", quota_used=used))
+        notes = read_notes()
+        assert notes.quota_used >= 5000
+        Nft().load(render_nft(limited._replace(generation=2), "test.2", notes))
     assert not probe(lab, NAME4, "udp", 443)
 
 

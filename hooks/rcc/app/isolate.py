@@ -12,6 +12,7 @@ from rcc.app.release import forget_ended
 from rcc.app.resolve import Names
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.errors import Refused
+from rcc.core.notes import Notes
 from rcc.core.render_nft import render_nft
 from rcc.core.ruleset import Ruleset
 from rcc.core.within import strictest
@@ -60,7 +61,7 @@ def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, 
             since=time.time(),
             **{field: getattr(settled, field) for field in Settled._fields if field != "member"},
         )
-        return _loaded(nft, first, facts)
+        return _loaded(nft, first, facts, Notes())
     if before is None or before.ident != present:
         raise Refused(
             "the network is isolated already, but what rcc knew of it is lost: nobody can tell what it may allow",
@@ -76,12 +77,14 @@ def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, 
         nft.read_back(_ruleset(joined, facts), joined.ident, same_facts=False)
         return joined
     generation = before.generation % GENERATIONS + 1
-    return _loaded(nft, joined._replace(generation=generation, ident=ident_of(netns, generation)), facts)
+    from rcc.system.nft_notes import read_notes  # costs a start 3 ms, and few containers join one that is stricter
+
+    return _loaded(nft, joined._replace(generation=generation, ident=ident_of(netns, generation)), facts, read_notes())
 
 
-def _loaded(nft: Nft, record: Record, facts: Facts) -> Record:
+def _loaded(nft: Nft, record: Record, facts: Facts, notes: Notes) -> Record:
     ruleset = _ruleset(record, facts)
-    nft.load(render_nft(ruleset, record.ident, quota_used=nft.quota_used()))
+    nft.load(render_nft(ruleset, record.ident, notes))
     nft.read_back(ruleset, record.ident)
     return record
 

@@ -29,6 +29,7 @@ from rcc.system.addresses import own_addresses
 from rcc.system.configfiles import read_sources
 from rcc.system.netns import OWN, inode_of, inside
 from rcc.system.nft import Nft
+from rcc.system.nft_notes import read_notes
 from rcc.system.owner import home_of, owner_uid
 from rcc.system.state import Record, State
 
@@ -121,7 +122,7 @@ def reload_record(
                 raise KernelError("the table in this namespace is not the one on record", where=before.path)
             ruleset = compile_ruleset(policy, facts, generation)
             ruleset = with_open(ruleset, Openings(policy, own), nft.timed(), known, peers)
-            nft.load(render_nft(ruleset, after.ident, quota_used=nft.quota_used()))
+            nft.load(render_nft(ruleset, after.ident, read_notes()))
             nft.read_back(ruleset, after.ident)
 
         inside(before.path, load)

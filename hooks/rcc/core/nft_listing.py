@@ -9,9 +9,6 @@ from ipaddress import ip_address, summarize_address_range
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from rcc.core.nft_table import (
-    COUNTERS,
-    DENIED_SIZE,
-    DENIED_TIMEOUT_SECONDS,
     QUOTA,
     TABLE,
     TIMED,
@@ -20,6 +17,7 @@ from rcc.core.nft_table import (
     nft_chains,
     nft_sets,
 )
+from rcc.core.notes import COUNTERS, NOTED_SECONDS, NOTED_SIZE
 from rcc.core.ruleset import Ruleset
 from rcc.core.special import Address
 
@@ -62,15 +60,6 @@ def ident_of(listing: Any) -> str:
         if "rule" in entry:
             return str(entry["rule"].get("comment", ""))
     return ""
-
-
-def counted_elements(listing: Any) -> Iterator[Tuple[Address, str, int, int]]:
-    """Address, protocol, port and packets of a listed set of denied destinations.  Raises as ``differences``."""
-    for entry in listing:
-        for element in entry.get("set", {}).get("elem", ()):
-            address, protocol, port = element["elem"]["val"]["concat"]
-            name = _PROTOCOLS.get(protocol, str(protocol))
-            yield ip_address(address), name, int(port), int(element["elem"]["counter"]["packets"])
 
 
 class Timed(NamedTuple):
@@ -174,7 +163,7 @@ def _set_differences(found: Dict[str, List[Any]], ruleset: Ruleset, moving: Tupl
 
 def _definition(nft_set: NftSet) -> Tuple[Any, ...]:
     flags = tuple(flag for flag in nft_set.flags if flag != "dynamic")
-    bounds = (DENIED_SIZE, DENIED_TIMEOUT_SECONDS) if nft_set.dynamic else (None, None)
+    bounds = (NOTED_SIZE, NOTED_SECONDS) if nft_set.dynamic else (None, None)
     return (nft_set.type, flags, *bounds)
 
 

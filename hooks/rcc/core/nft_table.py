@@ -7,6 +7,7 @@ same for every policy, only elements differ; so the agent never needs to add a r
 import re
 from typing import Iterable, List, NamedTuple, Optional, Tuple
 
+from rcc.core.notes import DENIED, DENIED_SINCE, NOTED, USED
 from rcc.core.policy import Network, Ports
 from rcc.core.ruleset import (
     CLOSED_PORTS,
@@ -23,11 +24,7 @@ from rcc.core.ruleset import (
 FAMILY = "inet"
 TABLE = "rcc"
 ABOUT = "about"  # the chain whose only rule carries the ident as its comment; nothing jumps there
-COUNTERS = ("denied", "unasked", "malformed")
 QUOTA = "egress_quota"
-# Denied destinations that are remembered, per address family, and for how long.
-DENIED_SIZE = 1024
-DENIED_TIMEOUT_SECONDS = 3600
 # Packets are judged before they are cut into segments, so one can be larger than any MTU: up to 64 KiB without BIG TCP.
 LEAST_BURST = 256 * 1024  # bytes
 
@@ -108,7 +105,8 @@ def nft_sets(ruleset: Ruleset) -> Tuple[NftSet, ...]:
         sets.append(NftSet(f"special{version}", _ADDRESS[version], ("interval",), tuple(special)))
         resolvers = [NftElement(str(address)) for address in ruleset.resolvers if address.version == version]
         sets.append(NftSet(f"resolvers{version}", _ADDRESS[version], (), tuple(resolvers)))
-        sets.append(NftSet(f"denied{version}", key, ("dynamic", "timeout"), (), dynamic=True))
+        for noted in NOTED:
+            sets.append(NftSet(f"{noted}{version}", key, ("dynamic", "timeout"), (), dynamic=True))
     for name, spans in (("internet", ruleset.internet), ("published", ruleset.published)):
         keys = tuple(NftElement(_ports_key(span)) for span in spans)
         sets.append(NftSet(name, "inet_proto . inet_service", ("interval",), keys))
@@ -139,8 +137,9 @@ def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
         NftChain("refuse", "", _refuse_rules(ruleset.on_denied)),
         NftChain("unasked", "", (NftRule("unasked", 'counter name "unasked"', "drop"),)),
         NftChain("malformed", "", (NftRule("malformed", 'counter name "malformed"', "drop"),)),
-        NftChain("leaving", "", _judge_rules(ruleset, "daddr", "dport", "refuse")),
-        NftChain("answered", "", _judge_rules(ruleset, "saddr", "sport", "unasked")),
+        NftChain("use", "", (*_note_rules("used", "update", USED), NftRule("admit", "", "goto admit"))),
+        NftChain("leaving", "", _judge_rules(ruleset, "daddr", "dport", "use", "refuse")),
+        NftChain("answered", "", _judge_rules(ruleset, "saddr", "sport", "admit", "unasked")),
         NftChain("answering", "", _published_rules("sport", "refuse")),
         NftChain("entering", "", _published_rules("dport", "unasked")),
         # Before others' nat chains: the first one that decides is the one that counts.
@@ -151,8 +150,8 @@ def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
             "output",
             (
                 NftRule("loopback", 'oif "lo"', "accept"),
-                *_gateway_rules(ruleset),
                 *_malformed_rules(),
+                *_gateway_rules(ruleset),
                 *_budget_rules(ruleset),
                 *_known_rules(mark),
                 _nd_rule(ND_OUT),
@@ -228,7 +227,7 @@ def _nd_rule(types: Iterable[int]) -> NftRule:
     return NftRule("neighbours", f"ip6 hoplimit {ND_HOP_LIMIT} icmpv6 type {_one_of(types)}", "accept")
 
 
-def _judge_rules(ruleset: Ruleset, address: str, port: str, otherwise: str) -> Tuple[NftRule, ...]:
+def _judge_rules(ruleset: Ruleset, address: str, port: str, admit: str, otherwise: str) -> Tuple[NftRule, ...]:
     """By the remote end: ``daddr``/``dport`` of what leaves, ``saddr``/``sport`` of what comes back."""
     transport = "meta l4proto { tcp, udp }"
     rules: List[NftRule] = []
@@ -239,21 +238,21 @@ def _judge_rules(ruleset: Ruleset, address: str, port: str, otherwise: str) -> T
     families = (("ip", 4), ("ip6", 6))
     for family, version in families:
         match = f"{family} {address} @resolvers{version} {transport} th {port} {DNS_PORT}"
-        add(f"resolver {version}", match, "goto admit")
+        add(f"resolver {version}", match, f"goto {admit}")
     add("dns elsewhere", f"{transport} th {port} {_one_of(CLOSED_PORTS)}", f"goto {otherwise}")
     for family, version in families:
         key = f"{family} {address} . meta l4proto . th {port}"
-        add(f"former {version}", f"ct state established {key} @former{version}", "goto admit")
+        add(f"former {version}", f"ct state established {key} @former{version}", f"goto {admit}")
     for kind in ("private", "special", "allowed"):
         for family, version in families:
             if kind == "special":
                 add(f"special {version}", f"{family} {address} @special{version}", f"goto {otherwise}")
                 continue
             key = f"{family} {address} . meta l4proto . th {port}"
-            add(f"{kind} {version}", f"{key} @{kind}{version}", "goto admit")
+            add(f"{kind} {version}", f"{key} @{kind}{version}", f"goto {admit}")
             for timed in (f"{kind}_names", f"{kind}_name_ranges"):
-                add(f"{timed} {version}", f"{key} @{_timed_name(timed, version, ruleset)}", "goto admit")
-    add("internet", f"meta l4proto . th {port} @internet", "goto admit")
+                add(f"{timed} {version}", f"{key} @{_timed_name(timed, version, ruleset)}", f"goto {admit}")
+    add("internet", f"meta l4proto . th {port} @internet", f"goto {admit}")
     add("otherwise", "", f"goto {otherwise}")
     return tuple(rules)
 
@@ -266,12 +265,10 @@ def _published_rules(port: str, otherwise: str) -> Tuple[NftRule, ...]:
 
 
 def _refuse_rules(on_denied: str) -> Tuple[NftRule, ...]:
-    key = "{} daddr . meta l4proto . th dport counter"
-    note = "meta l4proto {{ tcp, udp }} update @denied{} {{ {} }}"
     rules = [
         NftRule("count", 'counter name "denied"', ""),
-        NftRule("note 4", note.format(4, key.format("ip")), ""),
-        NftRule("note 6", note.format(6, key.format("ip6")), ""),
+        *_note_rules("since", "add", DENIED_SINCE),  # what is there already keeps its time
+        *_note_rules("note", "update", DENIED),
     ]
     if on_denied == "reject":
         rules.append(NftRule("reset", "meta l4proto tcp", "reject with tcp reset"))
@@ -279,6 +276,15 @@ def _refuse_rules(on_denied: str) -> Tuple[NftRule, ...]:
     else:
         rules.append(NftRule("drop", "", "drop"))
     return tuple(rules)
+
+
+def _note_rules(comment: str, verb: str, noted: str) -> Iterable[NftRule]:
+    """Remember the destination of what leaves in the dynamic sets ``noted``."""
+    counter = "" if verb == "add" else " counter"
+    for family, version in (("ip", 4), ("ip6", 6)):
+        key = f"{family} daddr . meta l4proto . th dport{counter}"
+        note = f"meta l4proto {{ tcp, udp }} {verb} @{noted}{version} {{ {key} }}"
+        yield NftRule(f"{comment} {version}", note, "")
 
 
 def _one_of(numbers: Iterable[int]) -> str:

@@ -10,9 +10,6 @@ from typing import Iterable, Iterator, List, Sequence
 
 from rcc.core.errors import KernelError
 from rcc.core.nft_table import (
-    COUNTERS,
-    DENIED_SIZE,
-    DENIED_TIMEOUT_SECONDS,
     DESTINATIONS,
     FAMILY,
     QUOTA,
@@ -23,6 +20,7 @@ from rcc.core.nft_table import (
     nft_chains,
     nft_sets,
 )
+from rcc.core.notes import COUNTERS, DENIED_SINCE, NOTED_SECONDS, NOTED_SIZE, Noted, Notes, kinds
 from rcc.core.ruleset import GENERATION_LIMIT, Ruleset
 
 # A comment holds 128 bytes with the zero at its end (NFTNL_UDATA_COMMENT_MAXLEN of libnftnl).  Elements of a part:
@@ -32,11 +30,11 @@ PART = 400
 _IDENT = re.compile(r"[0-9A-Za-z._:/=-]{1,100}", re.ASCII)
 
 
-def render_nft(ruleset: Ruleset, ident: str, *, quota_used: int = 0) -> str:
+def render_nft(ruleset: Ruleset, ident: str, notes: Notes = Notes()) -> str:  # noqa: B008 an immutable value
     """The whole table, in place of the one that is there: no packet meets neither or both.
 
     ``ident`` (letters, digits and ``._:/=-``, at most 100) says whose table it is, ``Nft.present`` finds it again.
-    ``quota_used``: bytes of the quota that an earlier table of this namespace has counted.
+    ``notes``: what an earlier table of this namespace has noted, which goes on in this one.
     Raises KernelError for an ident or a generation that the table cannot hold.
     """
     if not _IDENT.fullmatch(ident):
@@ -45,9 +43,10 @@ def render_nft(ruleset: Ruleset, ident: str, *, quota_used: int = 0) -> str:
         raise KernelError(f"no generation: {ruleset.generation}", hint=f"1 to {GENERATION_LIMIT}")
     # `destroy table` needs kernel 6.3 and nft 1.0.7; adding first makes the deletion work where there is none.
     lines = [f"add table {FAMILY} {TABLE}", f"delete table {FAMILY} {TABLE}", f"table {FAMILY} {TABLE} {{"]
-    lines += [f"\tcounter {name} {{ }}" for name in COUNTERS]
+    totals = {total.name: f"packets {total.packets} bytes {total.bytes} " for total in notes.totals}
+    lines += [f"\tcounter {name} {{ {totals.get(name, '')}}}" for name in COUNTERS]
     if ruleset.egress_quota is not None:
-        lines.append(f"\tquota {QUOTA} {{ over {ruleset.egress_quota} bytes used {quota_used} bytes }}")
+        lines.append(f"\tquota {QUOTA} {{ over {ruleset.egress_quota} bytes used {notes.quota_used} bytes }}")
     sets = nft_sets(ruleset)
     for nft_set in sets:
         lines += _set_lines(nft_set)
@@ -58,7 +57,19 @@ def render_nft(ruleset: Ruleset, ident: str, *, quota_used: int = 0) -> str:
     for nft_set in sets:
         if is_destination(nft_set):
             parts += [_element_lines("add", nft_set.name, some) for some in _cut(nft_set.elements)]
+    for kind, noted in kinds(notes):
+        for version in (4, 6):
+            texts = [_noted_text(kind, one) for one in noted if one.address.version == version]
+            for start in range(0, len(texts), PART):
+                parts.append(_add_lines("add", f"{kind}{version}", texts[start : start + PART]))
     return "\n".join(parts)
+
+
+def _noted_text(kind: str, noted: Noted) -> str:
+    counter = "" if kind == DENIED_SINCE else f" counter packets {noted.packets} bytes {noted.bytes}"
+    left = min(max(noted.left, 1), NOTED_SECONDS)
+    key = f"{noted.address} . {noted.protocol} . {noted.port}"
+    return f"{key}{counter} timeout {NOTED_SECONDS}s expires {left}s"
 
 
 def render_timed(ruleset: Ruleset) -> str:
@@ -91,7 +102,11 @@ def _keys(elements: Iterable[NftElement]) -> List[NftElement]:
 
 
 def _element_lines(verb: str, name: str, elements: Iterable[NftElement]) -> str:
-    inner = "".join(f"\t{_element_text(element)},\n" for element in elements)
+    return _add_lines(verb, name, map(_element_text, elements))
+
+
+def _add_lines(verb: str, name: str, texts: Iterable[str]) -> str:
+    inner = "".join(f"\t{text},\n" for text in texts)
     return f"{verb} element {FAMILY} {TABLE} {name} {{\n{inner}}}\n"
 
 
@@ -102,11 +117,11 @@ def _element_text(element: NftElement) -> str:
 def _set_lines(nft_set: NftSet) -> List[str]:
     lines = [f"\tset {nft_set.name} {{", f"\t\ttype {nft_set.type}"]
     if nft_set.dynamic:
-        lines.append(f"\t\tsize {DENIED_SIZE}")
+        lines.append(f"\t\tsize {NOTED_SIZE}")
     if nft_set.flags:
         lines.append(f"\t\tflags {','.join(nft_set.flags)}")
     if nft_set.dynamic:
-        lines.append(f"\t\ttimeout {DENIED_TIMEOUT_SECONDS}s")
+        lines.append(f"\t\ttimeout {NOTED_SECONDS}s")
     if nft_set.elements and not is_destination(nft_set):
         lines.append("\t\telements = {")
         lines += [f"\t\t\t{_element_text(element)}," for element in nft_set.elements]

@@ -109,7 +109,7 @@ def evaluate(ruleset: Ruleset, packet: Packet) -> Verdict:
     """What the loaded ruleset does with ``packet``.  In this order:
 
     0. with a gateway, a new flow to port 53 of any address goes to the gateway's listener, by the loopback or not at
-       all: a socket that is bound to another device does not reach it (postrouting);
+       all: a socket that is bound to another device does not reach it (postrouting), nor do options (2);
     1. loopback passes;
     2. IPv4 options and IPv6 routing headers are dropped: they name hops that no rule has judged;
     3. flows admitted under this generation pass, both ways, until conntrack forgets them;
@@ -126,14 +126,16 @@ def evaluate(ruleset: Ruleset, packet: Packet) -> Verdict:
     if packet.direction not in ("out", "in"):
         return Verdict("drop", "policy")
     dns = packet.protocol in ("tcp", "udp") and packet.destination_port == DNS_PORT
+    malformed = "options" if packet.destination.version == 4 else "routing header"
     if leaving and ruleset.gateway and dns and packet.state == "new":
-        return Verdict("redirect", "gateway")
+        odd = packet.options and not packet.loopback
+        return Verdict("drop", malformed) if odd else Verdict("redirect", "gateway")
     if packet.loopback:
         return Verdict("accept", "loopback")
     if leaving and packet.destination.is_loopback:
         return Verdict("drop", "loopback elsewhere")
     if packet.options:
-        return Verdict("drop", "options" if packet.destination.version == 4 else "routing header")
+        return Verdict("drop", malformed)
     established = packet.state == "established"
     if established and packet.mark == ruleset.mark:
         return Verdict("accept", "admitted before")

@@ -5,13 +5,12 @@ namespace it was made in: make an ``Nft`` after entering, and do not carry it fr
 """
 
 import json
-from typing import Any, Callable, Dict, Optional, Tuple, TypeVar
+from typing import Any, Callable, Optional, Tuple, TypeVar
 
 from rcc.core.errors import KernelError
-from rcc.core.nft_listing import Timed, counted_elements, differences, ident_of, timed_elements
-from rcc.core.nft_table import ABOUT, FAMILY, QUOTA, TABLE
+from rcc.core.nft_listing import Timed, differences, ident_of, timed_elements
+from rcc.core.nft_table import ABOUT, FAMILY, TABLE
 from rcc.core.ruleset import Ruleset
-from rcc.core.special import Address
 
 # strerror(3) in what libnftables says, and the remedy.
 _TOO_LONG = "Message too long"
@@ -87,31 +86,10 @@ class Nft:
         """Delete the table, if it is there."""
         self._run(f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n")
 
-    def denied(self) -> Tuple[Tuple[Address, str, int, int], ...]:
-        """The denied destinations of the last hour: address, protocol, port, packets.  Most packets first."""
-        found = []
-        for version in (4, 6):
-            listing = self._list(f"set {FAMILY} {TABLE} denied{version}")
-            if listing is not None:
-                found += self._parse(lambda data: list(counted_elements(data)), listing)
-        return tuple(sorted(found, key=lambda row: (-row[3], row[0].version, int(row[0]), row[1], row[2])))
-
-    def counters(self) -> Dict[str, int]:
-        """Packets by counter: ``denied`` on their way out, ``unasked`` on their way in, ``malformed`` on either."""
-        listing = self._list(f"counters table {FAMILY} {TABLE}") or []
-        return self._parse(
-            lambda data: {e["counter"]["name"]: int(e["counter"]["packets"]) for e in data if "counter" in e}, listing
-        )
-
     def timed(self) -> Tuple[Timed, ...]:
         """What names have opened and is open now.  Expired elements that are still listed are left out."""
         listing = self._list(f"table {FAMILY} {TABLE}")
         return () if listing is None else self._parse(lambda data: tuple(timed_elements(data)), listing)
-
-    def quota_used(self) -> int:
-        """Bytes that count against the quota so far, 0 without one; ``render_nft`` takes it along to the next table."""
-        listing = self._list(f"quota {FAMILY} {TABLE} {QUOTA}") or []
-        return self._parse(lambda data: sum(int(e["quota"]["used"]) for e in data if "quota" in e), listing)
 
     def _list(self, what: str) -> Any:
         """The members of a listing, None when it does not exist."""

@@ -17,14 +17,23 @@ from rcc.core.nft_table import TABLE, TIMED, timed_set_name
 from rcc.core.openings import TimedElement
 from rcc.core.ruleset import Element
 from rcc.system.descriptors import above
+from rcc.system.netlink import (
+    NFNL_SUBSYS_NFTABLES,
+    NFPROTO_INET,
+    NFPROTO_UNSPEC,
+    NLA_F_NESTED,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLMSG_ERROR,
+    REPLY,
+    attribute,
+    message,
+    messages,
+    netfilter_body,
+    open_netfilter,
+)
 
-NETLINK_NETFILTER = 12  # <linux/netlink.h>
-NLMSG_ERROR = 2
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 0x1, 0x4, 0x400
-NLA_F_NESTED = 0x8000
-NFPROTO_UNSPEC, NFPROTO_INET = 0, 1  # <linux/netfilter.h>
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11  # <linux/netfilter/nfnetlink.h>
-NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 12, 14  # <linux/netfilter/nf_tables.h>
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_LIST_ELEM = 1
@@ -32,7 +41,6 @@ NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_KEY_END = 1, 4, 10
 NFTA_DATA_VALUE = 1
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 PART = 200  # elements of a batch, three times 100 bytes each: below any socket's buffer
-REPLY = 1 << 16
 
 
 class Outdated(KernelError):
@@ -43,12 +51,7 @@ class SetElements:
     """A netlink socket in the network namespace of the thread that makes it.  Raises KernelError."""
 
     def __init__(self) -> None:
-        try:
-            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-            self._socket = above(made)
-            self._socket.bind((0, 0))
-        except OSError as error:
-            raise KernelError(f"no netlink socket: {error.strerror}") from error
+        self._socket = above(open_netfilter())
         self._sequence = 0
 
     def put(self, generation: int, elements: Iterable[TimedElement]) -> None:
@@ -105,28 +108,18 @@ class SetElements:
                 data = self._socket.recv(REPLY, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            while len(data) >= 20:
-                length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data)
-                if length < 20:
-                    break
+            for kind, _, sequence, body in messages(data):
                 if kind == NLMSG_ERROR and sequence > before:
-                    yield -int(struct.unpack_from("=i", data, 16)[0])
-                data = data[(length + 3) & ~3 :]
+                    yield -int(struct.unpack_from("=i", body)[0])
 
     def _message(self, kind: int, flags: int, family: int, resource: int, attributes: bytes) -> bytes:
         self._sequence = self._sequence + 1 if self._sequence < 0xFFFF_FFFF else 1
-        body = struct.pack("!BBH", family, 0, resource) + attributes
-        head = struct.pack("=IHHII", 16 + len(body), kind, flags | NLM_F_REQUEST, self._sequence, 0)
-        return head + body
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+        return message(kind, flags, self._sequence, netfilter_body(family, resource, attributes))
 
 
 def _set(name: str) -> bytes:
-    table = _attribute(NFTA_SET_ELEM_LIST_TABLE, TABLE.encode("ascii") + b"\0")
-    return table + _attribute(NFTA_SET_ELEM_LIST_SET, name.encode("ascii") + b"\0")
+    table = attribute(NFTA_SET_ELEM_LIST_TABLE, TABLE.encode("ascii") + b"\0")
+    return table + attribute(NFTA_SET_ELEM_LIST_SET, name.encode("ascii") + b"\0")
 
 
 def _elements(name: str, elements: Iterable[Element], *, timed: bool) -> bytes:
@@ -137,13 +130,13 @@ def _elements(name: str, elements: Iterable[Element], *, timed: bool) -> bytes:
         if ports.low != ports.high:
             inner += _key(NFTA_SET_ELEM_KEY_END, element, ports.high)
         if timed:
-            inner += _attribute(NFTA_SET_ELEM_TIMEOUT, struct.pack("!Q", (element.lifetime or 1) * 1000))
-        found += _attribute(NFTA_LIST_ELEM | NLA_F_NESTED, inner)
-    return _set(name) + _attribute(NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, found)
+            inner += attribute(NFTA_SET_ELEM_TIMEOUT, struct.pack("!Q", (element.lifetime or 1) * 1000))
+        found += attribute(NFTA_LIST_ELEM | NLA_F_NESTED, inner)
+    return _set(name) + attribute(NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, found)
 
 
 def _key(kind: int, element: Element, port: int) -> bytes:
     # Each field of a concatenation takes whole 32-bit registers.
     value = element.network.network_address.packed
     value += struct.pack("!B3xH2x", PROTOCOLS[element.ports.protocol], port)
-    return _attribute(kind | NLA_F_NESTED, _attribute(NFTA_DATA_VALUE, value))
+    return attribute(kind | NLA_F_NESTED, attribute(NFTA_DATA_VALUE, value))
