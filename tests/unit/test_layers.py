@@ -178,6 +178,7 @@ def test_only_allowed_profiles_may_be_used() -> None:
         ("dns", "dns: {mode: static}"),
         ("image", "image: {require_digest: true}"),
         ("on_denied", "on_denied: drop"),
+        ("mode", "mode: learn"),
     ],
 )
 def test_a_locked_key_may_not_stand_in_a_users_profile(key: str, text: str) -> None:
@@ -226,6 +227,33 @@ def test_no_user_adds_beyond_the_ceiling(entry: str) -> None:
     # Neither by a preset of his own, nor by his own file under the name of an admin's or vendor's.
     assert fails({**lock(CEILING), "user/profiles/p": "presets: [x]", "user/presets/x": text})
     assert fails({**lock(CEILING), "user/profiles/default": text}, "default")
+
+
+def test_learning_is_a_rule_for_the_internet_at_its_own_place() -> None:
+    files = {**VENDOR, "user/profiles/p": "extends: default\nmode: learn"}
+    policy = resolve_profile("p", sources(files))
+    assert policy.mode == "learn" and names(policy) == ["code.example", "internet"]
+    assert str(policy.egress[-1].where) == "/user/profiles/p.yaml:3:7"
+    child = {**files, "user/profiles/q": "extends: p"}
+    assert resolve_profile("q", sources(child)).mode == "learn"
+    closed = resolve_profile("q", sources({**files, "user/profiles/q": "extends: p\negress: []"}))
+    assert (closed.mode, closed.egress) == ("enforce", ())
+    back = resolve_profile("q", sources({**files, "user/profiles/q": "extends: p\nmode: enforce"}))
+    assert (back.mode, names(back)) == ("enforce", ["code.example"])
+    assert any("egress: [] none" in line for line in fails({"user/profiles/p": "mode: learn\negress: []"}))
+
+
+def test_no_user_learns_beyond_the_ceiling() -> None:
+    learner = {"user/profiles/p": "mode: learn"}
+    assert any("beyond what the admin allows" in line for line in fails({**lock(CEILING), **learner}))
+    assert any("mode goes beyond" in line for line in fails({**lock("ceiling: {mode: enforce}"), **learner}))
+    shipped = {"vendor/profiles/p": "mode: learn\n" + hosts("a.corp.example")}
+    cut = resolve_profile("p", sources({**lock(CEILING), **shipped}))
+    assert names(cut) == ["a.corp.example", "corp.example", "203.0.113.0/24"], "no more than the ceiling"
+    enforced = resolve_profile("p", sources({**lock("ceiling: {mode: enforce}"), **shipped}))
+    assert (enforced.mode, names(enforced)) == ("enforce", ["a.corp.example"])
+    granted = {"admin/profiles/p": "mode: learn", **lock(CEILING)}
+    assert resolve_profile("p", sources(granted)).mode == "learn", "the admin's own word"
 
 
 def test_within_the_ceiling_a_user_adds_as_he_likes() -> None:

@@ -29,6 +29,7 @@ POLICY = Policy(
     limits=Limits(memory=8 << 30, cpus=0.5, egress_quota=1),
     image=ImageRules(("ghcr.io/acme/*",), True),
     on_denied="drop",
+    mode="learn",
     origins=(("ingress", WHERE),),
     files=("/a", "/b"),
 )
@@ -100,6 +101,7 @@ def change(path: str, value: Any) -> Callable[[Dict[str, Any]], None]:
         change("image.allow", "x"),
         change("image.require_digest", "no"),
         change("on_denied", "accept"),
+        change("mode", "open"),
         change("origins", [["a"]]),
         change("files", [1]),
     ],

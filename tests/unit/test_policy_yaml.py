@@ -147,6 +147,7 @@ def test_every_problem_is_told_with_its_place_and_a_near_word() -> None:
         ("version: 1\ningress: off\n", "must be none or published"),
         ("version: 1\ningress: [none]\n", "single word"),
         ("version: 1\non_denied: accept\n", "must be reject or drop"),
+        ("version: 1\nmode: open\n", "must be enforce or learn"),
         ("version: 1\ndns: static\n", "must be a mapping"),
         ("version: 1\ndns: {mode: no}\n", "must be gateway or static"),
         ("version: 1\ndns: {refresh: 300}\n", "not a duration"),

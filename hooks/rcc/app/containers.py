@@ -16,6 +16,7 @@ from rcc.core.printable import printable
 from rcc.system.state import Outcome, Record, State
 
 SHORT_ID = 12
+LEARNING = " (LEARNING: the internet is open)"
 
 
 class NotFound(RccError):
@@ -44,6 +45,7 @@ def ps_data(state: State) -> List[Dict[str, Any]]:
             "id": member.container,
             "name": member.name,
             "profile": record.policy.name,
+            "mode": record.policy.mode,
             "asked_by": record.source,
             "netns": record.netns,
             "generation": record.generation,
@@ -64,7 +66,7 @@ def ps_lines(rows: List[Dict[str, Any]], now: float) -> List[str]:
             (
                 row["id"][:SHORT_ID],
                 printable(row["name"]),
-                row["profile"],
+                row["profile"] + (LEARNING if row["mode"] == "learn" else ""),
                 _span(now - row["since"]),
                 printable(row["asked_by"]) + shared,
             )
@@ -89,7 +91,8 @@ def show_data(record: Record) -> Dict[str, Any]:
 def show_lines(record: Record) -> List[str]:
     """The same for a person: a rule a line, its place behind it."""
     names = ", ".join(printable(member.name) or member.container[:SHORT_ID] for member in record.members)
-    head = f"{names}: profile {record.policy.name}, asked for by {printable(record.source)}"
+    learning = LEARNING if record.policy.mode == "learn" else ""
+    head = f"{names}: profile {record.policy.name}{learning}, asked for by {printable(record.source)}"
     changes = [f"changed by rcc {printable(str(change))}{_left(change)}" for change in record.changes]
     return [head, *policy_lines(record.policy), *changes, *(f"note: {printable(note)}" for note in record.notes)]
 
@@ -110,6 +113,7 @@ def policy_lines(policy: Policy) -> List[str]:
     rows.append((f"ingress: {policy.ingress}", origins.get("ingress")))
     rows.append((f"dns: {policy.dns_mode}, refreshed every {policy.dns_refresh} s", origins.get("dns.mode")))
     rows.append((f"on_denied: {policy.on_denied}", origins.get("on_denied")))
+    rows.append((f"mode: {policy.mode}", origins.get("mode")))
     for key, value in policy.limits._asdict().items():
         if value is not None:
             rows.append((f"limits.{key}: {value:g}", origins.get(f"limits.{key}")))

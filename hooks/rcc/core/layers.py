@@ -13,7 +13,7 @@ Pure: everything works on texts that ``system/configfiles`` has read.
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from rcc.core.errors import ConfigError, RccError, Refused
-from rcc.core.policy import EgressRule, ImageRules, Limits, Policy, Where
+from rcc.core.policy import EgressRule, ImageRules, InternetRule, Limits, Policy, Where
 from rcc.core.policy_yaml import Layer, Name, is_name, parse_layer
 from rcc.core.report import Report, nearest, shown
 from rcc.core.settings import Lock, Settings
@@ -125,10 +125,17 @@ def merge_profile(name: str, sources: Sources) -> Policy:
     lock, _ = _lock_of(_settings_files(sources))
     resolver = _Resolver(sources, {word.name: word.where for word in lock.locked})
     draft = resolver.profile(Name(name, Where()), len(LAYERS) - 1, ())
-    if lock.ceiling is not None:
-        draft = resolver.bound(draft, lock.ceiling)
+    draft = _with_learning(draft) if lock.ceiling is None else resolver.bound(draft, lock.ceiling)
     resolver.report.settle()
     return _policy(name, draft)
+
+
+def _with_learning(draft: _Draft) -> _Draft:
+    """``mode: learn`` as the rule that it stands for, so that the ceiling and every comparison see it."""
+    mode = draft.values.get("mode")
+    if mode is None or mode.value != "learn":
+        return draft
+    return draft._replace(egress=(*draft.egress, (InternetRule((), mode.where), mode.granted)))
 
 
 class _Hosts(NamedTuple):
@@ -166,6 +173,8 @@ class _Resolver:
         egress = [] if layer.egress == () else [*base.egress, *((rule, False) for rule in hosts.rules)]
         egress += [(rule, False) for rule in layer.egress or ()]
         values = dict(base.values)
+        if layer.egress == ():
+            values.pop("mode", None)  # nothing is allowed, whatever is inherited
         for setting in layer.settings:
             values[setting.key] = _Value(setting.value, setting.where, False)
         draft = _Draft(tuple(egress), values, (*base.files, *hosts.files, source.path))
@@ -200,10 +209,6 @@ class _Resolver:
 
     def bound(self, draft: _Draft, ceiling: Layer) -> _Draft:
         """``draft`` within ``ceiling``."""
-        egress = draft.egress
-        if ceiling.egress is not None or ceiling.presets:
-            hosts = self._presets(ceiling.presets, ADMIN, ())
-            egress = self._bound_egress(draft.egress, (*hosts.rules, *(ceiling.egress or ())), ceiling)
         values = dict(draft.values)
         for setting in ceiling.settings:
             held = values.get(setting.key)
@@ -215,7 +220,12 @@ class _Resolver:
                 hint = f"the admin's ceiling in {setting.where} is {_words(setting.value)}"
                 self.report.problem(held.where, f"{setting.key} goes beyond what the admin allows", hint)
             values[setting.key] = _Value(setting.value, setting.where, True)
-        return draft._replace(egress=egress, values=values)
+        draft = _with_learning(draft._replace(values=values))
+        if ceiling.egress is None and not ceiling.presets:
+            return draft
+        hosts = self._presets(ceiling.presets, ADMIN, ())
+        allowed = (*hosts.rules, *(ceiling.egress or ()))
+        return draft._replace(egress=self._bound_egress(draft.egress, allowed, ceiling))
 
     def _bound_egress(
         self, rules: Tuple[Tuple[EgressRule, bool], ...], allowed: Tuple[EgressRule, ...], ceiling: Layer
@@ -297,6 +307,7 @@ def _text(source: Source) -> bytes:
 # Values of keys that a profile does not mention, for comparing with a ceiling (core/policy.Policy).
 _CLOSED: Dict[str, Any] = {
     "ingress": "none",
+    "mode": "enforce",
     "dns.mode": "gateway",
     "image.allow": (),
     "image.require_digest": False,
@@ -307,6 +318,8 @@ def _is_wider(key: str, value: Any, bound: Any) -> bool:
     """Whether ``value`` of a setting allows more than ``bound``; None is the absence of a limit."""
     if key == "ingress":
         return bool(value == "published" and bound == "none")
+    if key == "mode":
+        return bool(value == "learn" and bound == "enforce")
     if key == "dns.mode":
         return bool(value == "static" and bound == "gateway")
     if key == "image.require_digest":
@@ -336,6 +349,7 @@ def _policy(name: str, draft: _Draft) -> Policy:
         limits=Limits(**{key: values.get(f"limits.{key}") for key in Limits._fields}),
         image=ImageRules(values.get("image.allow", ()), values.get("image.require_digest", False)),
         on_denied=values.get("on_denied", "reject"),
+        mode=values.get("mode", "enforce"),
         origins=tuple(sorted((key, held.where) for key, held in draft.values.items())),
         files=tuple(dict.fromkeys(draft.files)),
     )

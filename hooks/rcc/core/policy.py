@@ -13,6 +13,7 @@ Network = Union[IPv4Network, IPv6Network]
 INGRESS = ("none", "published")
 DNS_MODES = ("gateway", "static")
 ON_DENIED = ("reject", "drop")
+MODES = ("enforce", "learn")
 PROTOCOLS = ("tcp", "udp")
 
 
@@ -118,6 +119,8 @@ class Policy(NamedTuple):
 
     ``origins`` says which place decided a key (``ingress``, ``dns.mode``, ``limits.memory``, ...); egress rules carry
     their own.  ``files`` are all files that were read, in the order of precedence.
+    mode: in ``learn`` an InternetRule for every port is among the egress rules, at the place of that word: what the
+    container uses is to be found out (`rcc learn`), and only private and special addresses stay closed.
     """
 
     name: str
@@ -128,5 +131,6 @@ class Policy(NamedTuple):
     limits: Limits = Limits()
     image: ImageRules = ImageRules()
     on_denied: str = "reject"
+    mode: str = "enforce"
     origins: Tuple[Tuple[str, Where], ...] = ()
     files: Tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from rcc.core.errors import RccError
 from rcc.core.policy import (
     DNS_MODES,
     INGRESS,
+    MODES,
     ON_DENIED,
     PROTOCOLS,
     CidrRule,
@@ -40,6 +41,7 @@ def policy_to_data(policy: Policy) -> Dict[str, Any]:
         "limits": {key: value for key, value in zip(Limits._fields, policy.limits) if value is not None},
         "image": {"allow": list(policy.image.allow), "require_digest": policy.image.require_digest},
         "on_denied": policy.on_denied,
+        "mode": policy.mode,
         "origins": [[key, list(where)] for key, where in policy.origins],
         "files": list(policy.files),
     }
@@ -76,6 +78,7 @@ def policy_from_data(data: Any) -> Policy:
             limits=Limits(**{key: _positive(value, _LIMIT_TYPES[key]) for key, value in limits.items()}),
             image=ImageRules(_texts(image["allow"]), _typed(image["require_digest"], bool)),
             on_denied=_word(data["on_denied"], ON_DENIED),
+            mode=_word(data["mode"], MODES),
             origins=tuple((_typed(key, str), _where(where)) for key, where in _typed(data["origins"], list)),
             files=_texts(data["files"]),
         )

@@ -14,6 +14,7 @@ from rcc.core.policy import (
     DNS_MODES,
     HTTPS,
     INGRESS,
+    MODES,
     ON_DENIED,
     CidrRule,
     EgressRule,
@@ -36,7 +37,7 @@ NAME_LIMIT = 64
 RESERVED_NAMES = ("0", "1", "true", "false", "on", "off", "yes", "no")
 
 PRESET_KEYS = ("version", "description", "presets", "egress")
-PROFILE_KEYS = (*PRESET_KEYS, "extends", "ingress", "dns", "limits", "image", "on_denied")
+PROFILE_KEYS = (*PRESET_KEYS, "extends", "mode", "ingress", "dns", "limits", "image", "on_denied")
 TARGETS = ("host", "cidr", "peers", "internet")
 EGRESS_KEYS = (*TARGETS, "ports", "private")
 
@@ -133,11 +134,13 @@ def read_body(found: Dict[str, Node], file: str, report: Report) -> Layer:
             "remove one of the two",
         )
     settings: List[Setting] = []
-    for key, words in (("ingress", INGRESS), ("on_denied", ON_DENIED)):
+    for key, words in (("ingress", INGRESS), ("on_denied", ON_DENIED), ("mode", MODES)):
         if key in found:
             word = choice(found[key], key, words, report)
             if word is not None:
                 settings.append(Setting(key, word, found[key].where))
+            if word == "learn":
+                _check_learn(found[key].where, egress, report)
     if "dns" in found:
         settings += _read_dns(found["dns"], report)
     if "limits" in found:
@@ -145,6 +148,12 @@ def read_body(found: Dict[str, Node], file: str, report: Report) -> Layer:
     if "image" in found:
         settings += _read_image(found["image"], report)
     return Layer(file, extends, presets, egress, tuple(settings))
+
+
+def _check_learn(where: Where, egress: Optional[Tuple[EgressRule, ...]], report: Report) -> None:
+    report.note(where, "with mode: learn every public address is open: for finding out what a container needs, no more")
+    if egress == ():
+        report.problem(where, "mode: learn opens every public address, but egress: [] none", "remove one of the two")
 
 
 def read_name(node: Node, what: str, report: Report) -> Optional[Name]:

@@ -1,6 +1,6 @@
 """A policy as the text of a profile that means the same with nothing inherited, to read and to start from."""
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, Iterable, List
 
 from rcc.core.policy import CidrRule, EgressRule, HostRule, InternetRule, Limits, Policy
 from rcc.core.quantities import render_duration, render_rate, render_size
@@ -15,7 +15,15 @@ _RENDER: Dict[str, Callable[[int], str]] = {
 def render_policy(policy: Policy) -> str:
     """The YAML of ``policy``.  Read again it gives the same policy but for its name and the places of its lines."""
     lines = ["version: 1"]
-    lines += ["egress:", *(line for rule in policy.egress for line in _rule(rule))] if policy.egress else ["egress: []"]
+    rules: Iterable[EgressRule] = policy.egress
+    if policy.mode == "learn":
+        lines.append("mode: learn")
+        rules = [rule for rule in rules if not isinstance(rule, InternetRule) or rule.ports]
+    egress = [line for rule in rules for line in render_rule(rule)]
+    if egress:
+        lines += ["egress:", *egress]
+    elif policy.mode != "learn":
+        lines.append("egress: []")
     lines.append(f"ingress: {policy.ingress}")
     lines.append(f"dns: {{mode: {policy.dns_mode}, refresh: {render_duration(policy.dns_refresh)}}}")
     limits = [f"{key}: {_number(key, value)}" for key, value in zip(Limits._fields, policy.limits) if value is not None]
@@ -32,7 +40,8 @@ def render_policy(policy: Policy) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rule(rule: EgressRule) -> List[str]:
+def render_rule(rule: EgressRule) -> List[str]:
+    """One entry of ``egress``, a line each."""
     if isinstance(rule, HostRule):
         head = "host: " + (_quoted(f"*.{rule.name}") if rule.wildcard else _quoted(rule.name))
     elif isinstance(rule, CidrRule):

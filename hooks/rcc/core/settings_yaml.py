@@ -12,9 +12,9 @@ from rcc.core.yaml_tree import Entries, Node, choice, fields, items, read_tree, 
 
 SETTING_KEYS = ("isolate", "default_profile", "on_unreadable_labels", "keep_capabilities")
 LOCK_KEYS = ("isolate", "default_profile", "allowed_profiles", "locked", "ceiling")
-CEILING_KEYS = ("presets", "egress", "ingress", "dns", "limits", "image")
+CEILING_KEYS = ("presets", "egress", "mode", "ingress", "dns", "limits", "image")
 # What `locked:` can take from users' profiles.
-LOCKABLE = ("extends", "presets", "egress", "ingress", "dns", "limits", "image", "on_denied")
+LOCKABLE = ("extends", "mode", "presets", "egress", "ingress", "dns", "limits", "image", "on_denied")
 
 
 class LockFile(NamedTuple):

@@ -41,8 +41,9 @@ def is_within(inner: Policy, outer: Policy) -> bool:
 
 def find_wider(inner: Policy, outer: Policy) -> Optional[Wider]:
     """What makes ``inner`` wider than ``outer``, None when nothing does."""
-    for rule in inner.egress:
-        if not is_rule_within(rule, outer.egress):
+    allowed = _opening(outer)
+    for rule in _opening(inner):
+        if not is_rule_within(rule, allowed):
             return Wider("egress", rule)
     if inner.ingress == "published" and outer.ingress != "published":
         return Wider("ingress")
@@ -56,6 +57,17 @@ def find_wider(inner: Policy, outer: Policy) -> Optional[Wider]:
     if not are_images_within(inner.image.allow, outer.image.allow):
         return Wider("image.allow")
     return None
+
+
+def _opening(policy: Policy) -> Tuple[EgressRule, ...]:
+    """The rules that open anything: in static mode wildcards and peers do not."""
+    if policy.dns_mode != "static":
+        return policy.egress
+    return tuple(
+        rule
+        for rule in policy.egress
+        if not isinstance(rule, PeersRule) and not (isinstance(rule, HostRule) and rule.wildcard)
+    )
 
 
 def is_rule_within(rule: EgressRule, outer: Iterable[EgressRule]) -> bool:
@@ -95,13 +107,14 @@ def strictest(one: Policy, other: Policy) -> Policy:
         return other
     return Policy(
         name=f"{one.name}+{other.name}",
-        egress=common_rules(one.egress, other.egress),
+        egress=common_rules(_opening(one), _opening(other)),
         ingress="published" if one.ingress == other.ingress == "published" else "none",
         dns_mode="static" if one.dns_mode == other.dns_mode == "static" else "gateway",
         dns_refresh=min(one.dns_refresh, other.dns_refresh),
         limits=least_limits(one.limits, other.limits),
         image=_common_images(one.image, other.image),
         on_denied="drop" if "drop" in (one.on_denied, other.on_denied) else "reject",
+        mode="learn" if one.mode == other.mode == "learn" else "enforce",
         origins=tuple(sorted({**dict(other.origins), **dict(one.origins)}.items())),
         files=tuple(dict.fromkeys(one.files + other.files)),
     )
