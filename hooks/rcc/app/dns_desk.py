@@ -20,6 +20,7 @@ from rcc.core.errors import KernelError, RccError
 from rcc.core.openings import LEAST, LONGEST, Opened, Openings
 from rcc.core.printable import printable
 from rcc.core.special import Address
+from rcc.system.in_time import in_time
 from rcc.system.set_elements import SetElements
 from rcc.system.state import Record
 
@@ -188,7 +189,7 @@ class Desk:
         while self._released is not None:
             left = until - self._hub.cache.clock()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._released.wait(), max(left, 0.0))
+                await in_time(self._released.wait(), max(left, 0.0))
             if left <= 0:
                 return self._released is None
         return True

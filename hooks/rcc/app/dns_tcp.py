@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from typing import Any, Awaitable, Callable, Set, Union
 
+from rcc.system.in_time import in_time
+
 CONNECTIONS = 64  # of one listener at a time; more are closed at once
 PIPELINED = 16  # messages of one connection that upstream is asked for at a time
 IDLE = 10.0  # seconds for a message, or for the asker to read its reply
@@ -68,7 +70,7 @@ class TcpServer:
                     await self._read(reader, writer, port, jobs)
                 if jobs:  # it says nothing more, and still wants to know
                     await asyncio.wait(jobs, timeout=IDLE)
-                await asyncio.wait_for(writer.drain(), IDLE)
+                await in_time(writer.drain(), IDLE)
             finally:
                 for job in jobs:
                     job.cancel()
@@ -78,7 +80,7 @@ class TcpServer:
         """Answer until the stream ends.  Raises EOFError, OSError, asyncio.TimeoutError."""
         while True:
             length = int.from_bytes(await self._exactly(reader, 2, jobs), "big")
-            reply = self._answer(await asyncio.wait_for(reader.readexactly(length), IDLE), port)
+            reply = self._answer(await in_time(reader.readexactly(length), IDLE), port)
             if isinstance(reply, bytes):
                 if not reply:
                     return
@@ -89,13 +91,13 @@ class TcpServer:
                 job.add_done_callback(jobs.discard)
                 if len(jobs) >= PIPELINED:
                     await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait_for(writer.drain(), IDLE)
+            await in_time(writer.drain(), IDLE)
 
     async def _exactly(self, reader: Any, count: int, jobs: "Set[asyncio.Task[None]]") -> bytes:
         """So many bytes; the time for them runs only while no reply is due."""
         while True:
             try:
-                data: bytes = await asyncio.wait_for(reader.readexactly(count), IDLE)
+                data: bytes = await in_time(reader.readexactly(count), IDLE)
                 return data
             except asyncio.TimeoutError:
                 if not jobs:

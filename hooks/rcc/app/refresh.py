@@ -22,6 +22,7 @@ from rcc.core.errors import KernelError, RccError
 from rcc.core.names import Answers
 from rcc.core.ruleset import Ruleset
 from rcc.system.history import History
+from rcc.system.in_time import in_time
 from rcc.system.state import Record, State
 
 _T = TypeVar("_T")
@@ -121,7 +122,7 @@ class Refresher:
         """Return when told so, when a record was written or removed, or when it is time to look at them all."""
         for _ in range(max(int(self._pace.rescan / self._pace.folder), 1)):
             try:
-                await asyncio.wait_for(self._wake.wait(), self._pace.folder)
+                await in_time(self._wake.wait(), self._pace.folder)
                 return
             except asyncio.TimeoutError:
                 if self._folder() != folder:

@@ -40,6 +40,7 @@ from rcc.system.agent_line import UCRED
 from rcc.system.agent_socket import Place
 from rcc.system.agent_start import user_namespace
 from rcc.system.history import History
+from rcc.system.in_time import in_time
 from rcc.system.netns import inode_of
 from rcc.system.owner import own_namespaces
 from rcc.system.state import Record, State
@@ -187,10 +188,10 @@ class Service:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accepted: Any) -> None:
         while True:
             try:
-                line = await asyncio.wait_for(reader.readline(), SILENCE)
+                line = await in_time(reader.readline(), SILENCE)
             except ValueError:  # longer than the limit: there is no telling where the next one begins
                 writer.write(render_error(AgentError("a request longer than the agent reads")))
-                await asyncio.wait_for(writer.drain(), SILENCE)
+                await in_time(writer.drain(), SILENCE)
                 return
             if not line:
                 return
@@ -199,7 +200,7 @@ class Service:
                 await self._hand_over(reader, accepted)
                 return
             writer.write(await self._reply(line))
-            await asyncio.wait_for(writer.drain(), SILENCE)
+            await in_time(writer.drain(), SILENCE)
 
     async def _hand_over(self, reader: asyncio.StreamReader, accepted: Any) -> None:
         """Give all sockets to an agent of another version, and go once it serves."""

@@ -25,6 +25,7 @@ from rcc.core.errors import AgentError
 from rcc.system.agent_line import socket_path
 from rcc.system.agent_socket import Inherited, Place
 from rcc.system.descriptors import above
+from rcc.system.in_time import in_time
 
 REQUEST = b'{"v": 1, "op": "handover"}\n'
 SERVING = b'{"serving": true}\n'
@@ -127,8 +128,8 @@ async def finish(talk: socket.socket) -> bool:
     loop = asyncio.get_running_loop()
     talk.setblocking(False)
     try:
-        await asyncio.wait_for(loop.sock_sendall(talk, SERVING), BYE_SECONDS)
-        said = await asyncio.wait_for(loop.sock_recv(talk, 4096), BYE_SECONDS)
+        await in_time(loop.sock_sendall(talk, SERVING), BYE_SECONDS)
+        said = await in_time(loop.sock_recv(talk, 4096), BYE_SECONDS)
         return not said or b'"ok": true' in said
     except (OSError, asyncio.TimeoutError):
         return True  # it has gone, or hangs: then only this one answers
@@ -147,7 +148,7 @@ async def hand_over(
     try:
         for first in range(0, len(items), CHUNK):
             await _send(connection, items[first : first + CHUNK], more=first + CHUNK < len(items))
-        said = await asyncio.wait_for(reader.readline(), SERVING_SECONDS)
+        said = await in_time(reader.readline(), SERVING_SECONDS)
         if said == SERVING:
             with contextlib.suppress(OSError):
                 connection.send(BYE)
@@ -182,6 +183,6 @@ async def _writable(connection: socket.socket) -> None:
     ready = asyncio.Event()
     loop.add_writer(connection.fileno(), ready.set)
     try:
-        await asyncio.wait_for(ready.wait(), SECONDS)
+        await in_time(ready.wait(), SECONDS)
     finally:
         loop.remove_writer(connection.fileno())

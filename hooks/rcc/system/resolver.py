@@ -14,6 +14,7 @@ from rcc.core.dns_message import AAAA, NOERROR, NXDOMAIN, SERVFAIL, A, Record, R
 from rcc.core.dns_reply import RECORDS_LIMIT, BadReply, encode_name
 from rcc.core.names import Answer, Answers, Server, parse_listed, parse_upstream
 from rcc.system.dns_exchange import Exchange
+from rcc.system.in_time import in_time
 
 RESOLV_CONF = "/etc/resolv.conf"
 HOSTS = "/etc/hosts"
@@ -132,7 +133,7 @@ async def _ask_within(
         if addresses:
             return _listed(addresses, rdtype)
     try:
-        return await asyncio.wait_for(upstream.ask(name, rdtype), max(deadline - time.monotonic(), 0.0))
+        return await in_time(upstream.ask(name, rdtype), max(deadline - time.monotonic(), 0.0))
     except asyncio.TimeoutError:
         return Reply(SERVFAIL, error=LATE)
 
@@ -242,9 +243,7 @@ class _Upstream:
                     server = next(server for server in self._order if server not in tried)
                     tried.append(server)
                     try:
-                        reply = await asyncio.wait_for(
-                            self._exchange.ask(server, encoded, kind, tcp=self._tcp), seconds
-                        )
+                        reply = await in_time(self._exchange.ask(server, encoded, kind, tcp=self._tcp), seconds)
                     except asyncio.TimeoutError:
                         problem = f"{server.address} does not answer"
                         self._order.remove(server)
