@@ -7,6 +7,11 @@ import os
 from typing import List
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time: what CI finds everybody finds.
+settings.register_profile("rcc", deadline=None, derandomize=True)
+settings.load_profile("rcc")
 
 KNOWN = os.path.join(os.path.dirname(__file__), "known-skips.txt")
 _skipped: List[str] = []

@@ -95,6 +95,13 @@ def _run_stage(stage: str, run: str, data: bytes) -> int:
     return run_stage(stage, run, data)
 
 
+def _announce(spec: bytes, name: str) -> None:
+    from rcc.app.announce import MARK, announce_learning
+
+    if MARK in spec:
+        announce_learning(name)
+
+
 def _admit(selection: "Selection") -> "bytes | None":
     _find_packages()
     from rcc.app.admit import admit
@@ -122,6 +129,8 @@ def _precreate() -> int:
         spec = admit_by_agent(data, cwd, selection.spec)
         if spec is None:
             spec = _admit(selection)
+        if spec is not None and b'"rcc.mode"' in spec:
+            _announce(spec, selection.name)
         write_output(data if spec is None else spec)
         return 0
     except Exception as error:

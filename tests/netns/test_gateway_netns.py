@@ -15,6 +15,7 @@ import dns.rdatatype
 import pytest
 from pair import Pair, entered, family_of
 from rcc.app.gateway import Gateway
+from rcc.app.observe import activity_of
 from rcc.core.compile import Facts, compile_ruleset
 from rcc.core.dns_message import AAAA, NXDOMAIN, SERVFAIL, A, Record, Reply
 from rcc.core.policy import HostRule, InternetRule, Policy, Ports, Where
@@ -344,11 +345,10 @@ def test_what_was_asked_is_counted(world: World) -> None:
     for _ in range(3):
         world.ask("a.example")
         world.ask("no\\x1b.example".replace("\\x1b", "x"))
-    found = world.do(lambda: world.gateway.stats(world.record.netns))
-    assert [(row["name"], row["count"]) for row in found["names"]] == [("a.example", 3)]
-    assert found["names"][0]["addresses"] == ["198.51.100.7"]
-    assert [(row["name"], row["type"], row["count"]) for row in found["refused"]] == [("nox.example", "A", 3)]
-    assert found["dns_stats"]["queries"] == 6 and found["dns_stats"]["cached"] == 2
+    found = world.do(lambda: world.gateway.tally(world.record.netns).put_into(activity_of(world.record)))
+    assert [(row.name, row.times, row.addresses) for row in found.names] == [("a.example", 3, ("198.51.100.7",))]
+    assert [(row.name, row.type, row.times) for row in found.refused] == [("nox.example", "A", 3)]
+    assert dict(found.queries)["queries"] == 6 and dict(found.queries)["cached"] == 2
     assert len([line for line in world.log.lines if line[0] == "dns_refused"]) == 1
 
 

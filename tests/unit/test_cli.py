@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rcc import cli
+from rcc import cli, commands
 from rcc.core.errors import EX_CONFIG, EX_NOINPUT, EX_OK, EX_USAGE
 from rcc.core.policy import HTTPS, HostRule, Policy, Where
 from rcc.system.state import Member, Outcome, Record, State
@@ -33,7 +33,7 @@ RECORD = Record(
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     made = State(str(tmp_path / "rcc"))
-    monkeypatch.setattr(cli, "_state", lambda: made)
+    monkeypatch.setattr(commands, "_state", lambda: made)
     return made
 
 
@@ -125,7 +125,7 @@ def test_errors_are_a_line_of_cause_and_a_line_of_remedy(capsys: Any, monkeypatc
     def fail() -> State:
         raise ValueError("unexpected")
 
-    monkeypatch.setattr(cli, "_state", fail)
+    monkeypatch.setattr(commands, "_state", fail)
     code, _, err = run(capsys, "ps")
     assert code == 70 and "internal error" in err and "--debug" in err and "Traceback" not in err
     with pytest.raises(ValueError, match="unexpected"):

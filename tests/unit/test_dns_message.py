@@ -164,9 +164,13 @@ def test_other_bytes_never_equal_a_host_name(label: bytes) -> None:
     assert not found.plain and found.name.isprintable() and found.name != "a.b.example"
 
 
+# dnspython takes the data of these apart, and noise is none.
+KNOWN_TYPES = frozenset(range(261)) | frozenset(map(int, dns.rdatatype.RdataType))
 RECORDS = st.lists(
     st.tuples(
-        st.integers(1, 65000).filter(lambda kind: kind > 260), st.integers(0, 2**31 - 1), st.binary(max_size=300)
+        st.integers(1, 65000).filter(lambda kind: kind not in KNOWN_TYPES),
+        st.integers(0, 2**31 - 1),
+        st.binary(max_size=300),
     ),
     max_size=20,
 )

@@ -16,6 +16,7 @@ from rcc.app import dns_desk, dns_tcp
 from rcc.app import gateway as gateway_module
 from rcc.app.gateway import Gateway
 from rcc.app.neighbours import Local
+from rcc.core.activity import Activity
 from rcc.core.errors import KernelError
 from rcc.core.policy import HTTPS, HostRule, PeersRule, Policy, Where
 from rcc.system.dns_sockets import Opened
@@ -69,6 +70,22 @@ class Sets:
         return [str(element.network.network_address) for _, some in self.put_in for _, element in some]
 
 
+def pair_of_listeners() -> Tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one port, whichever is free for both."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            tcp.bind(udp.getsockname())
+        except OSError:
+            udp.close()
+            tcp.close()
+            continue
+        tcp.listen()
+        return udp, tcp
+
+
 class World:
     """A gateway in a thread of its own; every namespace is a set of listeners on loopback."""
 
@@ -81,7 +98,7 @@ class World:
         self.refuse: Optional[KernelError] = None
         self.tries = 0
         self.stale = 0
-        self.whos: List[Tuple[int, int, str]] = []
+        self.whos: List[Tuple[Record, int, str]] = []
         self.locals: Dict[str, Local] = {}
         self.log = Log()
         self.clients: List[socket.socket] = []
@@ -104,19 +121,23 @@ class World:
     def _stale(self) -> None:
         self.stale += 1
 
-    def _who(self, netns: int, port: int, protocol: str) -> str:
-        self.whos.append((netns, port, protocol))
+    def activity(self, netns: int) -> Activity:
+        nothing = Activity((), netns, "", "", 0, 0.0)
+        found: Activity = self.do(lambda: self.gateway.tally(netns).put_into(nothing))
+        return found
+
+    def counts(self, netns: int) -> Dict[str, int]:
+        return dict(self.activity(netns).queries)
+
+    def _who(self, record: Record, port: int, protocol: str) -> str:
+        self.whos.append((record, port, protocol))
         return "curl"
 
     def _open(self, path: str, netns: int, inherited: Dict[str, Any]) -> Opened:
         self.tries += 1
         if self.refuse is not None:
             raise self.refuse
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        udp.bind(("127.0.0.1", 0))
-        tcp.bind(udp.getsockname())
-        tcp.listen()
+        udp, tcp = pair_of_listeners()
         self.ports[netns] = udp.getsockname()[1]
         self.sets[netns] = Sets()
         return Opened(inherited or {"udp4": udp, "tcp4": tcp}, self.sets[netns])  # type: ignore[arg-type]
@@ -330,7 +351,7 @@ def test_so_many_wait_and_no_more(world: World, upstream: NameServer, monkeypatc
         assert dns.message.from_wire(flood.recv(512)).rcode() == dns.rcode.SERVFAIL
     assert addresses(world.ask("a.example", netns=2)) == ["198.51.100.7"], "another container is not touched"
     assert world.ask("secret.example").rcode() == dns.rcode.NXDOMAIN, "nor what needs no upstream"
-    assert world.do(world.gateway.stats, 1)["dns_stats"]["failed"] == 40
+    assert world.counts(1)["failed"] == 40
 
 
 def test_new_names_under_a_wildcard_are_bounded_and_known_ones_go_on(
@@ -470,14 +491,13 @@ def test_refusals_are_told_once_and_counted(world: World) -> None:
     odd = world.client()
     odd.send(b"\0\1\1\0\0\1\0\0\0\0\0\0\4\x1b[1m\7example\0\0\1\0\1")
     assert odd.recv(512)[3] & 15 == dns.rcode.NXDOMAIN
-    stats = world.do(world.gateway.stats, 1)
-    rows = {(row["name"], row["type"]): (row["count"], row["process"]) for row in stats["refused"]}
+    rows = {(row.name, row.type): (row.times, row.process) for row in world.activity(1).refused}
     assert rows == {
         ("secret.example", "A"): (3, "curl"),
         ("secret.example", "TXT"): (1, "curl"),
         ("\\027\\0911m.example", "A"): (1, "curl"),
     }
-    assert stats["dns_stats"] == {"queries": 6, "cached": 0, "refused": 6, "failed": 0, "throttled": 0}
+    assert world.counts(1) == {"queries": 6, "cached": 0, "refused": 6, "failed": 0, "throttled": 0}
     assert world.log.count("dns_refused") == 3 and len(world.whos) == 3 and world.whos[0][2] == "udp"
 
 
@@ -487,8 +507,7 @@ def test_a_flood_of_refusals_fills_neither_log_nor_memory(world: World) -> None:
     for number in range(3000):
         client.send(dns.message.make_query(f"n{number}.example", "A").to_wire())
         client.recv(512)
-    stats = world.do(world.gateway.stats, 1)
-    assert len(stats["refused"]) == 1024 and stats["dns_stats"]["refused"] == 3000
+    assert len(world.activity(1).refused) == 1024 and world.counts(1)["refused"] == 3000
     assert world.log.count("dns_refused") < 50 and len(world.whos) < 30
 
 
@@ -571,7 +590,7 @@ def test_dropped_while_upstream_is_asked(world: World, upstream: NameServer) -> 
     eventually(lambda: upstream.asked)
     world.do(world.gateway.drop, 1)
     gate.set()
-    assert world.sets[1].closed and world.do(world.gateway.stats, 1) == {}
+    assert world.sets[1].closed and not world.counts(1)["queries"]
     world.adopt()
     assert addresses(world.ask("a.example")) == ["198.51.100.7"]
 

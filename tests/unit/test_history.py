@@ -3,6 +3,7 @@
 import os
 from ipaddress import ip_address
 from pathlib import Path
+from typing import List
 
 from rcc.system.history import PAIRS, History
 
@@ -58,6 +59,8 @@ def test_a_damaged_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_nothing_is_told_and_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "history").write_text("no folder")
-    history = History(str(tmp_path))
+    told: List[str] = []
+    history = History(str(tmp_path), told.append)
     history.note(7, "a.example", [ONE])
-    assert history.trouble and history.names_of(7) == {ONE: ("a.example",)}
+    history.note(7, "b.example", [ONE])
+    assert len(told) == 1 and history.names_of(7) == {ONE: ("a.example", "b.example")}

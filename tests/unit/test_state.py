@@ -48,6 +48,31 @@ def test_a_record_comes_back_as_it_was(state: State) -> None:
     assert state.record(RECORD.netns) is None
 
 
+def test_a_record_takes_its_place_when_the_body_has_ended_well(state: State) -> None:
+    state.write_record(RECORD)
+    after = RECORD._replace(generation=2)
+    with pytest.raises(ValueError), state.replacing_record(after):
+        assert state.record(RECORD.netns) == RECORD
+        raise ValueError
+    assert state.record(RECORD.netns) == RECORD
+    with state.replacing_record(after):
+        assert state.record(RECORD.netns) == RECORD
+    assert state.record(RECORD.netns) == after
+    assert os.listdir(os.path.join(state.root, "netns")) == [f"{RECORD.netns}.json"], "nothing is left beside"
+
+
+def test_a_full_disk_is_found_out_before_anything_changes(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    state.write_record(RECORD)
+    monkeypatch.setattr(state_module.json, "dump", full)
+    with pytest.raises(RccError, match="No space left") as raised, state.replacing_record(RECORD):
+        pytest.fail("the body has run")
+    assert "nothing has changed" in raised.value.hint
+    assert state.record(RECORD.netns) == RECORD and len(os.listdir(os.path.join(state.root, "netns"))) == 1
+
+
 def test_what_was_settled_waits_until_it_is_dropped(state: State) -> None:
     state.write_settled(SETTLED)
     assert state.read_settled("run1") == SETTLED

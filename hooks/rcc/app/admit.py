@@ -9,6 +9,7 @@ import json
 import os
 from typing import Any, Dict, Optional, Tuple
 
+from rcc.app.announce import KEY, LEARN
 from rcc.app.ask import joins_labelled, joins_unlabelled, request_of
 from rcc.app.policies import Policies
 from rcc.app.resolve import Names
@@ -46,6 +47,8 @@ def admit(selection: Selection, state: State, names: Names) -> Optional[bytes]:
     if not path and not config.get("postConfigureNetNS"):  # --network none: there is nobody to ask for names
         settled = settled._replace(resolv_conf="")
     settled = settled._replace(notes=(*settled.notes, *_harden(spec, settled.policy)))
+    if settled.policy.mode == LEARN:
+        spec.setdefault("annotations", {})[KEY] = LEARN
     environment = [*ENVIRONMENT, f"{RUN}{run}"]
     if path:
         from rcc.app.isolate import isolate

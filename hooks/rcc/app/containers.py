@@ -13,6 +13,7 @@ from rcc.core.explain import rule_text
 from rcc.core.policy import Policy, Where
 from rcc.core.policy_json import policy_to_data
 from rcc.core.printable import printable
+from rcc.core.span import span_text
 from rcc.system.state import Outcome, Record, State
 
 SHORT_ID = 12
@@ -67,7 +68,7 @@ def ps_lines(rows: List[Dict[str, Any]], now: float) -> List[str]:
                 row["id"][:SHORT_ID],
                 printable(row["name"]),
                 row["profile"] + (LEARNING if row["mode"] == "learn" else ""),
-                _span(now - row["since"]),
+                span_text(now - row["since"]),
                 printable(row["asked_by"]) + shared,
             )
         )
@@ -101,7 +102,7 @@ def _left(change: Change) -> str:
     if change.until is None:
         return ""
     left = change.until - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return f" (for {_span(left)} more)" if left > 0 else " (its time is over)"
+    return f" (for {span_text(left)} more)" if left > 0 else " (its time is over)"
 
 
 def policy_lines(policy: Policy) -> List[str]:
@@ -137,7 +138,7 @@ def outcomes(state: State, wanted: str) -> List[Outcome]:
 def outcome_lines(outcome: Outcome, now: float) -> List[str]:
     """A refusal for a person."""
     who = printable(outcome.name) or outcome.container[:SHORT_ID] or "a container"
-    lines = [f"{who}: {outcome.verdict} {_span(now - outcome.time)} ago ({_clock(outcome.time)})"]
+    lines = [f"{who}: {outcome.verdict} {span_text(now - outcome.time)} ago ({_clock(outcome.time)})"]
     where = f"{printable(outcome.where)}: " if outcome.where else ""
     lines.append(f"  cause:  {where}{printable(outcome.message)}")
     if outcome.hint:
@@ -147,10 +148,3 @@ def outcome_lines(outcome: Outcome, now: float) -> List[str]:
 
 def _clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)}{unit}"
-    return f"{max(int(seconds), 0)}s"

@@ -17,6 +17,7 @@ from rcc.app.neighbours import Local
 from rcc.core import dns_message as dns
 from rcc.core.dns_filter import ADDRESSES, ASK, EMPTY, REFUSE, Budget, decide
 from rcc.core.errors import KernelError, RccError
+from rcc.core.notes import Notes
 from rcc.core.openings import LEAST, LONGEST, Opened, Openings
 from rcc.core.printable import printable
 from rcc.core.special import Address
@@ -36,7 +37,7 @@ TOO_MANY = (dns.BLOCKED, "rcc: too many new names under one wildcard")
 NO_PUBLIC = (dns.FILTERED, "rcc: only addresses that the policy keeps closed")
 NOT_OPENED = (dns.OTHER, "rcc: the address could not be opened")
 
-Who = Callable[[int, int, str], str]
+Who = Callable[[Record, int, str], str]
 Answer = Union[bytes, Awaitable[bytes]]
 
 
@@ -101,6 +102,10 @@ class Desk:
         self._go_on()
         self._sets.close()
 
+    def notes(self) -> Notes:
+        """What the kernel has noted in the namespace, also after its end.  Raises KernelError."""
+        return self._sets.notes()
+
     def hold(self) -> None:
         """Have questions wait, and open nothing, until as many ``release``."""
         self._holds += 1
@@ -124,7 +129,7 @@ class Desk:
 
         ``port``, ``protocol`` (udp, tcp): where the question is from.
         """
-        self.tally.counts["queries"] += 1
+        self.tally.asked()
         if self._released is not None:
             return self._wait(self._after_hold(question, limit, port, protocol), question, limit)
         return self._answer(question, limit, port, protocol)
@@ -211,7 +216,7 @@ class Desk:
             opened = self._openings.open_peer(opened.admitted, LOCAL_TTL)
             if not self._open(question.name, opened):
                 return dns.render_reply(question, dns.SERVFAIL, limit=limit, ede=NOT_OPENED)
-        self.tally.answered(question.name, tuple(map(str, opened.admitted)), time.time())
+        self.tally.answered(question.name, tuple(map(str, opened.admitted)), time.time(), local.peer)
         records = [dns.Record(question.qtype, LOCAL_TTL, address.packed) for address in opened.admitted]
         return dns.render_reply(question, dns.NOERROR, records, limit)
 
@@ -287,12 +292,12 @@ class Desk:
         if question.name.endswith((".in-addr.arpa", ".ip6.arpa")):
             return  # programs ask for the names of all addresses that they meet
         name, kind = question.name or ".", dns.type_name(question.qtype)
-        process = None
+        process = ""
         if not self.tally.knows(name, kind):
             if self._hub.whos.take(self._hub.cache.clock()):
                 with contextlib.suppress(OSError, RccError):
-                    process = self._hub.who(self.record.netns, port, protocol)
-            self._say("dns_refused", name=name, type=kind, process=process or "")
+                    process = self._hub.who(self.record, port, protocol)
+            self._say("dns_refused", name=name, type=kind, process=process)
         self.tally.refused(name, kind, time.time(), process)
 
     def _say(self, event: str, **fields: Any) -> None:

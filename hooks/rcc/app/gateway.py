@@ -7,15 +7,34 @@ import asyncio
 import contextlib
 import functools
 import socket
-from typing import Any, Awaitable, Callable, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+import time
+from typing import (
+    Any,
+    Awaitable,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 from rcc.app.dns_cache import Ask, Cache
 from rcc.app.dns_desk import Answer, Desk, Hub, Who
+from rcc.app.dns_tally import Tally
 from rcc.app.dns_tcp import TcpServer
+from rcc.app.memory import Memory
 from rcc.app.neighbours import Local
+from rcc.app.observe import Seen, activity_of, names_by_address, with_seen
 from rcc.core import dns_message as dns
+from rcc.core.activity import Activity, Event
 from rcc.core.dns_filter import Budget
 from rcc.core.errors import KernelError
+from rcc.core.notes import Notes
 from rcc.core.openings import Openings
 from rcc.core.policy import Policy
 from rcc.core.special import Address
@@ -27,6 +46,7 @@ DATAGRAM = 4096  # bytes read; a question has at most some 280
 AT_ONCE = 16  # datagrams of one listener in a row: then it is the others' turn
 OWN_SECONDS = 10.0  # between looks at the host's own addresses, which names may not open
 OWN_FRESH = 1.0
+SAVE_SECONDS = 5.0  # what was asked for in the last ones is lost with kill -9
 RETRY, RETRY_MOST = 1.0, 30.0  # seconds until listeners that could not be opened are tried again
 
 Inherited = Tuple[int, str, Any]  # inode of the namespace, label, socket
@@ -56,7 +76,8 @@ class Gateway:
     ask(name, qtype): asks upstream and never raises.
     history.note(netns, name, addresses): told of every address that was opened.
     local(record, name): what this machine knows itself (app/neighbours.py).  stale(): the records have to be read
-    again.  who(netns, port, protocol): the process that asks, for the first refusal of a name.
+    again.  who(record, port, protocol): the process that asks, for the first refusal of a name.
+    memory: keeps what containers have done (app/memory.py).
     inherited: listeners that another agent has handed over.  keeper: told of each listener that is opened and closed
     (system/systemd.py), None where nobody keeps them.
     """
@@ -69,11 +90,15 @@ class Gateway:
         history: Any = None,
         local: "Callable[[Record, str], Optional[Local]]" = lambda record, name: None,
         stale: Callable[[], None] = lambda: None,
-        who: Who = lambda netns, port, protocol: "",
+        who: Who = lambda record, port, protocol: "",
+        memory: Optional[Memory] = None,
         inherited: Sequence[Inherited] = (),
         keeper: "Optional[Keeper]" = None,
     ) -> None:
         self._keeper = keeper
+        self._memory = memory
+        self._history = history
+        self._saving: Optional[asyncio.TimerHandle] = None
         self.cache = Cache(ask)
         self.stale = stale
         self._log = log
@@ -129,6 +154,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         inherited = self._inherited.get(record.netns, {})
         opened = await loop.run_in_executor(None, open_gateway, record.path, record.netns, inherited)
+        remembered = await self._recall(record)
         self._inherited.pop(record.netns, None)
         if self._wanted.get(record.netns) is None:  # dropped meanwhile
             for listener in opened.listeners.values():
@@ -136,6 +162,10 @@ class Gateway:
             opened.sets.close()
             return
         desk = Desk(self._hub, record, openings, opened.sets)
+        if remembered is None:
+            desk.tally.event(Event(record.since, "isolated", f"by the profile {record.policy.name}"))
+        else:
+            desk.tally.restore(remembered)
         streams = []
         for label, listener in opened.listeners.items():
             if self._keeper is not None and label not in inherited:
@@ -149,6 +179,56 @@ class Gateway:
             self._log.info("gateway_open", netns=record.netns)
         if self._own_timer is None:
             self._own_timer = loop.call_later(OWN_SECONDS, self._look_at_own)
+        if self._saving is None and self._memory is not None:
+            self._saving = loop.call_later(SAVE_SECONDS, self._save)
+
+    async def _recall(self, record: Record) -> Optional[Activity]:
+        if self._memory is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(None, self._memory.load, record)
+
+    def save(self) -> None:
+        """Keep what is known by now."""
+        if self._memory is not None:
+            for activity in self._fresh():
+                self._memory.save(activity)
+
+    def _save(self) -> None:
+        """The same from time to time, should this process be killed."""
+        self._saving = None
+        loop = asyncio.get_running_loop()
+        for activity in self._fresh():
+            loop.run_in_executor(None, self._memory.save, activity)  # type: ignore[union-attr]
+        if self._boxes:
+            self._saving = loop.call_later(SAVE_SECONDS, self._save)
+
+    def _fresh(self) -> Iterable[Activity]:
+        for box in self._boxes.values():
+            tally = box.desk.tally
+            if tally.fresh:
+                tally.fresh = False
+                yield tally.put_into(activity_of(box.desk.record))
+
+    def _ended(self, desk: Desk) -> None:
+        """Keep what its containers have done; the sets' socket still reaches the namespace."""
+        if self._memory is None or self._closing:
+            return
+        notes = Notes()
+        with contextlib.suppress(KernelError):
+            notes = desk.notes()
+        activity = desk.tally.put_into(activity_of(desk.record, time.time()))
+        names = names_by_address(self.history_of(desk.record.netns), desk.tally.names_of())
+        memory = self._memory
+
+        def end() -> None:
+            with contextlib.suppress(KernelError):
+                memory.end(with_seen(activity, Seen(notes), names))
+
+        asyncio.get_running_loop().run_in_executor(None, end)
+
+    def history_of(self, netns: int) -> Mapping[Address, Tuple[str, ...]]:
+        """Which names addresses have stood for in a namespace."""
+        return {} if self._history is None else self._history.names_of(netns)
 
     def _retry_later(self, netns: int, error: KernelError) -> None:
         """The listeners of a namespace could not be opened: try again, later each time."""
@@ -184,6 +264,7 @@ class Gateway:
         if box is None:
             return
         loop = asyncio.get_running_loop()
+        self._ended(box.desk)
         for stream in box.streams:
             stream.close()
         for label, listener in box.listeners.items():
@@ -217,10 +298,15 @@ class Gateway:
         if box is not None:
             box.desk.release()
 
-    def stats(self, netns: int) -> Dict[str, Any]:
-        """What the container has asked for: names, refused, dns_stats; empty for a namespace that is not served."""
+    def tally(self, netns: int) -> Tally:
+        """What the containers have asked for; empty for a namespace that is not served."""
         box = self._boxes.get(netns)
-        return {} if box is None else box.desk.tally.data()
+        return Tally() if box is None else box.desk.tally
+
+    def event(self, netns: int, kind: str, text: str) -> None:
+        """Remember what has happened to a container."""
+        if netns in self._boxes:
+            self._boxes[netns].desk.tally.event(Event(time.time(), kind, text))
 
     def sockets(self) -> List[Inherited]:
         """All listeners, for an agent that takes over."""
@@ -254,6 +340,10 @@ class Gateway:
 
     def close(self) -> None:
         """Close everything; what is kept stays with the keeper."""
+        if not self._closing:
+            self.save()
+        if self._saving is not None:
+            self._saving.cancel()
         self._closing = True
         for netns in {*self._boxes, *self._wanted, *self._inherited}:
             self.drop(netns)

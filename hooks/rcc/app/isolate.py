@@ -5,7 +5,6 @@ Whatever goes wrong raises, and the container does not start.
 """
 
 import time
-from typing import Optional
 
 from rcc.app.facts import facts_of, names_of
 from rcc.app.release import forget_ended
@@ -39,14 +38,14 @@ def isolate(state: State, settled: Settled, path: str, names: Names, *, bare: bo
         )
     facts = facts_of(settled, names.answers(names_of(settled.policy)), path)
     with state:
-        record = inside(path, lambda: _load(state.record(netns), settled, facts, netns, path, bare))
-        state.write_record(record)
+        record = inside(path, lambda: _load(state, settled, facts, netns, path, bare))
     names.serve(record)
     return record
 
 
-def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, path: str, bare: bool) -> Record:
+def _load(state: State, settled: Settled, facts: Facts, netns: int, path: str, bare: bool) -> Record:
     """The namespace's new record, once the kernel holds what it says.  Runs inside the namespace."""
+    before = state.record(netns)
     nft = Nft()
     present = nft.present()
     if present is None:
@@ -61,7 +60,7 @@ def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, 
             since=time.time(),
             **{field: getattr(settled, field) for field in Settled._fields if field != "member"},
         )
-        return _loaded(nft, first, facts, Notes())
+        return _loaded(state, nft, first, facts, Notes())
     if before is None or before.ident != present:
         raise Refused(
             "the network is isolated already, but what rcc knew of it is lost: nobody can tell what it may allow",
@@ -74,18 +73,21 @@ def _load(before: Optional[Record], settled: Settled, facts: Facts, netns: int, 
         bare=bare or before.bare,
     )
     if (joined.policy, joined.published) == (before.policy, before.published):
-        nft.read_back(_ruleset(joined, facts), joined.ident, same_facts=False)
+        with state.replacing_record(joined):
+            nft.read_back(_ruleset(joined, facts), joined.ident, same_facts=False)
         return joined
     generation = before.generation % GENERATIONS + 1
     from rcc.system.nft_notes import read_notes  # costs a start 3 ms, and few containers join one that is stricter
 
-    return _loaded(nft, joined._replace(generation=generation, ident=ident_of(netns, generation)), facts, read_notes())
+    joined = joined._replace(generation=generation, ident=ident_of(netns, generation))
+    return _loaded(state, nft, joined, facts, read_notes())
 
 
-def _loaded(nft: Nft, record: Record, facts: Facts, notes: Notes) -> Record:
+def _loaded(state: State, nft: Nft, record: Record, facts: Facts, notes: Notes) -> Record:
     ruleset = _ruleset(record, facts)
-    nft.load(render_nft(ruleset, record.ident, notes))
-    nft.read_back(ruleset, record.ident)
+    with state.replacing_record(record):
+        nft.load(render_nft(ruleset, record.ident, notes))
+        nft.read_back(ruleset, record.ident)
     return record
 
 

@@ -12,6 +12,7 @@ from rcc.core.change import ALLOW, DENY, Change, live, with_change, yaml_lines
 from rcc.core.change_text import parse_change
 from rcc.core.errors import AgentError, RccError
 from rcc.core.explain import rule_text
+from rcc.core.quantities import render_duration
 from rcc.core.sources import Sources
 from rcc.system.state import Record, State
 
@@ -25,7 +26,7 @@ async def reload(hands: Hands, arguments: Mapping[str, Any]) -> Dict[str, Any]:
     wanted = arguments.get("containers")
     if not isinstance(wanted, list) or not all(isinstance(word, str) for word in wanted):
         raise AgentError("containers must be a list of names or ids")
-    records = {record.netns: record for record in await hands.work(_records, hands, wanted)}
+    records = {record.netns: record for record in await hands.work(records_of, hands.root, wanted)}
     sources = await hands.work(current_sources)
     jobs = [_settled(hands, record, record.changes, sources) for record in records.values()]
     results = await asyncio.gather(*jobs, return_exceptions=True)
@@ -63,6 +64,7 @@ async def _change(hands: Hands, verb: str, arguments: Mapping[str, Any]) -> Dict
     changes = with_change(live(record.changes, boot_seconds()), change)
     result = await _settled(hands, record, changes, await hands.work(current_sources))
     hands.log.info(verb, netns=record.netns, containers=_names(record), target=str(change), seconds=seconds)
+    hands.gateway.event(record.netns, verb, str(change) + (f" for {render_duration(seconds)}" if seconds else ""))
     lines = yaml_lines(change) if verb == ALLOW else []
     return {**_told(result), "change": str(change), "for_good": lines}
 
@@ -84,6 +86,9 @@ async def _settled(hands: Hands, record: Record, changes: Tuple[Change, ...], so
         hands.gateway.release(record.netns)
     hands.refresher.rescan()
     hands.log.info("reloaded", netns=record.netns, containers=_names(record), generation=result.after.generation)
+    opened, closed = _difference(result)
+    text = "; ".join([*(f"+ {rule}" for rule in opened), *(f"- {rule}" for rule in closed)])
+    hands.gateway.event(record.netns, "policy", text or "loaded anew, no destination opened or closed")
     return result._replace(notes=(*notes, *result.notes))
 
 
@@ -104,8 +109,9 @@ async def expire(hands: Hands) -> None:
                 hands.log.error("not_taken_back", netns=record.netns, error=str(error), hint=error.hint)
 
 
-def _records(hands: Hands, wanted: List[str]) -> List[Record]:
-    state = State(hands.root)
+def records_of(root: str, wanted: List[str]) -> List[Record]:
+    """The records of these containers, of all without any.  Raises NotFound."""
+    state = State(root)
     forget_ended(state)
     return [find(state, word) for word in wanted] if wanted else list(state.records())
 
@@ -115,13 +121,19 @@ def _names(record: Record) -> List[str]:
 
 
 def _told(result: Reloaded) -> Dict[str, Any]:
-    before = {rule_text(rule) for rule in result.before.policy.egress}
-    after = {rule_text(rule) for rule in result.after.policy.egress}
+    opened, closed = _difference(result)
     return {
         "containers": _names(result.after),
         "netns": result.after.netns,
         "generation": result.after.generation,
-        "opened": sorted(after - before),
-        "closed": sorted(before - after),
+        "opened": opened,
+        "closed": closed,
         "notes": list(result.notes),
     }
+
+
+def _difference(result: Reloaded) -> Tuple[List[str], List[str]]:
+    """The rules that were added, and those that were taken away."""
+    before = {rule_text(rule) for rule in result.before.policy.egress}
+    after = {rule_text(rule) for rule in result.after.policy.egress}
+    return sorted(after - before), sorted(before - after)

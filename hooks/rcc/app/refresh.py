@@ -136,8 +136,6 @@ class Refresher:
         return [renewing.signature(os.path.join(self._state.root, name)) for name in ("netns", "ended")]
 
     def _adopt(self, records: Dict[int, Record]) -> None:
-        if self._history is not None:
-            self._history.keep_only(records)
         for netns, (record, task) in list(self._watched.items()):
             if netns in records and records[netns].since != record.since and self._history is not None:
                 self._history.drop(netns)  # another namespace has the inode
@@ -146,6 +144,8 @@ class Refresher:
                 del self._watched[netns]
                 if netns not in records:
                     self._gateway.drop(netns)
+        if self._history is not None:
+            self._history.keep_only(records)
         for netns, record in records.items():
             if netns not in self._watched:
                 self._watched[netns] = (record, asyncio.ensure_future(self._watch(record)))

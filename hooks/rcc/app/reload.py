@@ -125,8 +125,8 @@ def reload_record(
             nft.load(render_nft(ruleset, after.ident, read_notes()))
             nft.read_back(ruleset, after.ident)
 
-        inside(before.path, load)
-        state.write_record(after)
+        with state.replacing_record(after):
+            inside(before.path, load)
     return Reloaded(before, after, tuple(_notes(before.policy, policy)))
 
 

@@ -4,16 +4,11 @@ import asyncio
 import contextlib
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Sequence, Set, TypeVar
+from typing import Any, Callable, Sequence, Set
 
 from rcc import __version__
 from rcc.app.admit import admit
-from rcc.app.gateway import Gateway
 from rcc.app.hands import Hands
-from rcc.app.lookup import Lookup
-from rcc.app.neighbours import Neighbours
-from rcc.app.refresh import Refresher
 from rcc.app.release import release
 from rcc.app.resolve import SECONDS, Names
 from rcc.app.select import select
@@ -39,36 +34,31 @@ from rcc.system import agent_handover
 from rcc.system.agent_line import UCRED
 from rcc.system.agent_socket import Place
 from rcc.system.agent_start import user_namespace
-from rcc.system.history import History
 from rcc.system.in_time import in_time
 from rcc.system.netns import inode_of
 from rcc.system.owner import own_namespaces
 from rcc.system.state import Record, State
 
-WORKERS = 4  # hooks whose work is done at a time; the others wait
 CLIENTS_LIMIT = 128  # connections at a time; more are closed at once
 SILENCE = 10.0  # seconds that a client may take for a line, or to read its reply
 RETRY = 1.0  # seconds, when this process may open no more
-_T = TypeVar("_T")
 
 
 class _LookupNames:
     """The agent's own lookup, for the threads that do a hook's work (app/resolve.py Names)."""
 
-    def __init__(self, lookup: Lookup, refresher: Refresher, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
-        self._lookup = lookup
-        self._refresher = refresher
-        self._gateway = gateway
+    def __init__(self, hands: Hands, loop: asyncio.AbstractEventLoop) -> None:
+        self._hands = hands
         self._loop = loop
 
     def answers(self, names: Sequence[str]) -> Answers:
         """What ``names`` stand for now."""
-        return asyncio.run_coroutine_threadsafe(self._lookup.answers(names, SECONDS), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._hands.lookup.answers(names, SECONDS), self._loop).result()
 
     def serve(self, record: Record) -> None:
         """The record of this namespace has changed; return when its questions are answered.  Raises KernelError."""
-        self._loop.call_soon_threadsafe(self._refresher.rescan)
-        adopting = asyncio.run_coroutine_threadsafe(self._gateway.adopt(record), self._loop)
+        self._loop.call_soon_threadsafe(self._hands.refresher.rescan)
+        adopting = asyncio.run_coroutine_threadsafe(self._hands.gateway.adopt(record), self._loop)
         if wants_names(record.policy):
             adopting.result()
 
@@ -107,28 +97,11 @@ def release_run(root: str, run: str) -> None:
 class Service:
     """Serves the agent's socket; ``finish(how)`` ends the agent, ``how`` of app/worker.py."""
 
-    def __init__(
-        self,
-        root: str,
-        place: Place,
-        lookup: Lookup,
-        refresher: Refresher,
-        gateway: Gateway,
-        history: History,
-        neighbours: Neighbours,
-        log: Any,
-        finish: Callable[[str], None],
-    ) -> None:
-        self._root = root
+    def __init__(self, place: Place, hands: Hands, finish: Callable[[str], None]) -> None:
         self._place = place
-        self._lookup = lookup
-        self._refresher = refresher
-        self._gateway = gateway
-        self._log = log
-        self.hands = Hands(root, lookup, refresher, gateway, history, neighbours, log, self._in_worker)
+        self._hands = hands
         self._finish = finish
         self._namespaces = own_namespaces()
-        self._workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
         self._clients: Set[asyncio.Task[None]] = set()
         self._closed = False
         self.served = 0  # requests so far; ``busy`` and this tell whether anybody needs the agent
@@ -182,7 +155,7 @@ class Service:
         credentials = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED)
         if int.from_bytes(credentials[4:8], "little") == os.getuid():
             return True
-        self._log.warning("stranger", pid=int.from_bytes(credentials[:4], "little"))
+        self._hands.log.warning("stranger", pid=int.from_bytes(credentials[:4], "little"))
         return False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accepted: Any) -> None:
@@ -205,11 +178,12 @@ class Service:
     async def _hand_over(self, reader: asyncio.StreamReader, accepted: Any) -> None:
         """Give all sockets to an agent of another version, and go once it serves."""
         connection = accepted.dup()
+        self._hands.gateway.save()
         try:
             if self._place.activated:
                 connection.send(agent_handover.RESTART)
                 self._finish("restart")
-            elif await agent_handover.hand_over(reader, connection, self._place, self._gateway.sockets()):
+            elif await agent_handover.hand_over(reader, connection, self._place, self._hands.gateway.sockets()):
                 self._finish("handed_over")
         finally:
             connection.close()
@@ -223,36 +197,34 @@ class Service:
             return render_error(AgentError(str(error), hint=error.hint))
 
     async def _do(self, request: Request) -> bytes:
+        hands = self._hands
         if request.op == "resolve":
-            return render_answers(await self._lookup.answers(request.names, request.seconds))
+            return render_answers(await hands.lookup.answers(request.names, request.seconds))
         if request.op == "ping":
             return render_pong(
-                Pong(__version__, os.getpid(), os.getppid(), user_namespace(), len(self._refresher), len(self._lookup))
+                Pong(__version__, os.getpid(), os.getppid(), user_namespace(), len(hands.refresher), len(hands.lookup))
             )
         if request.op == "rescan":
-            self._refresher.rescan()
+            hands.refresher.rescan()
         elif request.op == "stop":
             self._finish("stopped")
         elif request.op == "call":
-            return render_result(await do(self.hands, request.verb, request.arguments))
+            return render_result(await do(hands, request.verb, request.arguments))
         else:
             return await self._work(request)
         return render_ok()
-
-    async def _in_worker(self, job: "Callable[..., _T]", *arguments: object) -> "_T":
-        return await asyncio.get_running_loop().run_in_executor(self._workers, job, *arguments)
 
     async def _work(self, request: Request) -> bytes:
         """What a hook would do itself, done here because everything is imported already (app/delegate.py)."""
         if (request.version, list(request.namespaces)) != (__version__, self._namespaces):
             raise AgentError("the hook is of another rcc, or in another namespace")
-        loop = asyncio.get_running_loop()
-        names = _LookupNames(self._lookup, self._refresher, self._gateway, loop)
+        hands = self._hands
+        names = _LookupNames(hands, asyncio.get_running_loop())
         if request.op == "release":
-            await loop.run_in_executor(self._workers, release_run, self._root, request.run)
-            self._refresher.rescan()
+            await hands.work(release_run, hands.root, request.run)
+            hands.refresher.rescan()
             return render_ok()
         if request.op == "isolate":
-            await loop.run_in_executor(self._workers, isolate_run, self._root, request, names)
+            await hands.work(isolate_run, hands.root, request, names)
             return render_ok()
-        return render_spec(await loop.run_in_executor(self._workers, admit_spec, self._root, request, names))
+        return render_spec(await hands.work(admit_spec, hands.root, request, names))

@@ -7,6 +7,7 @@ its arguments itself and raises RccError for what it refuses; the message and th
 from typing import Any, Awaitable, Callable, Dict, Mapping
 
 from rcc.app import live
+from rcc.app.gather import gather
 from rcc.app.hands import Hands
 from rcc.core.errors import AgentError
 from rcc.system.state import State
@@ -25,7 +26,13 @@ async def _serve(hands: Hands, arguments: Mapping[str, Any]) -> Dict[str, Any]:
     return {}
 
 
-VERBS: Dict[str, Verb] = {"serve": _serve, "reload": live.reload, "allow": live.allow, "deny": live.deny}
+VERBS: Dict[str, Verb] = {
+    "serve": _serve,
+    "reload": live.reload,
+    "allow": live.allow,
+    "deny": live.deny,
+    "activity": gather,
+}
 
 
 async def do(hands: Hands, name: str, arguments: Mapping[str, Any]) -> Dict[str, Any]:

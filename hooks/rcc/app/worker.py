@@ -5,13 +5,17 @@ import contextlib
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from rcc import __version__
 from rcc.app.gateway import Gateway
+from rcc.app.hands import Hands
 from rcc.app.live import expire
 from rcc.app.lookup import Lookup
+from rcc.app.memory import Memory
 from rcc.app.neighbours import Neighbours
+from rcc.app.observe import who_asks
 from rcc.app.refresh import Refresher
 from rcc.app.serve import Service
 from rcc.core.names import Answer
@@ -28,6 +32,7 @@ HANDED_OVER = "handed_over"  # another agent has all sockets and serves
 RESTART = "restart"  # systemd is to start the newer program
 PASSED_OVER = "passed_over"  # the agent that this one came to replace goes on
 
+WORKERS = 4  # hooks and commands that are worked for at a time; the others wait
 TICK = 1.0  # seconds between looks at the clocks and the socket file
 CLOCK_STEP = 2.0  # seconds; less is what ntp does
 SLEEP = 2.0
@@ -66,20 +71,24 @@ class Worker:
 
         lookup = Lookup(self._begin)
         upstream = resolver.Asker(self._options.resolv_conf, self._options.hosts)
-        history, neighbours = History(self._state.root), Neighbours()
+        root = self._state.root
+        history = History(root, lambda trouble: self._log.error("history_not_kept", error=trouble))
+        neighbours, memory = Neighbours(), Memory(root, self._log)
         gateway = Gateway(
             upstream.ask,
             self._log,
             local=neighbours.local,
             history=history,
+            who=who_asks,
+            memory=memory,
             inherited=self._place.inherited,
             keeper=systemd if self._place.activated else None,
         )
         refresher = Refresher(self._state, lookup, gateway, self._log, history=history)
         gateway.stale = refresher.rescan
-        service = Service(
-            self._state.root, self._place, lookup, refresher, gateway, history, neighbours, self._log, self.finish
-        )
+        workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
+        hands = Hands(root, lookup, refresher, gateway, history, neighbours, memory, self._log, workers)
+        service = Service(self._place, hands, self.finish)
         jobs: List[asyncio.Future[Any]] = []
         ended = STOPPED
         try:
@@ -92,7 +101,7 @@ class Worker:
             service.listen()
             self._log.info("started", version=__version__, inherited=len(self._place.inherited))
             ready()
-            jobs += [asyncio.ensure_future(refresher.run()), asyncio.ensure_future(expire(service.hands))]
+            jobs += [asyncio.ensure_future(refresher.run()), asyncio.ensure_future(expire(hands))]
             ended = await self._until_the_end(service, refresher, gateway, jobs)
             if ended == HANDED_OVER:
                 await gateway.drain(DRAIN)

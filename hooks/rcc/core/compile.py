@@ -7,7 +7,7 @@ from rcc.core.elements import apart, disjoint
 from rcc.core.openings import PEER_SECONDS, cut, port_atoms
 from rcc.core.policy import EVERY_PORT, CidrRule, HostRule, InternetRule, Network, PeersRule, Policy, Ports, merge_ports
 from rcc.core.ruleset import Element, Ruleset
-from rcc.core.special import SPECIAL4, SPECIAL6, Address, is_special, never_by_name
+from rcc.core.special import SPECIAL4, SPECIAL6, Address, address_network, is_special, never_by_name
 
 # Names that engines write into a container's /etc/hosts for the host itself (Podman's libpod, Docker Desktop).
 HOST_NAMES = ("host.containers.internal", "host.docker.internal")
@@ -72,10 +72,10 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
                 if target is not None:
                     lifetime = None if ttl is None else lifetime_of(ttl, policy.dns_refresh)
                     ports = rule.ports if ttl is None else cut(rule.ports, atoms)
-                    target.extend(Element(_network(address), span, lifetime) for span in ports)
+                    target.extend(Element(address_network(address), span, lifetime) for span in ports)
             for address, _ in former.get(rule.name, ()):
                 if _target(rule, address, own, kept, kept) is not None:
-                    kept.extend(Element(_network(address), ports) for ports in rule.ports)
+                    kept.extend(Element(address_network(address), ports) for ports in rule.ports)
         elif isinstance(rule, CidrRule):
             target = private if rule.private else allowed
             target.extend(Element(rule.network, ports) for ports in rule.ports)
@@ -83,8 +83,8 @@ def compile_ruleset(policy: Policy, facts: Facts, generation: int) -> Ruleset:
             for address in facts.peers:
                 if address not in own and not never_by_name(address):
                     spans = cut(rule.ports, atoms)
-                    private.extend(Element(_network(address), span, PEER_SECONDS) for span in spans)
-                    kept.extend(Element(_network(address), ports) for ports in rule.ports)
+                    private.extend(Element(address_network(address), span, PEER_SECONDS) for span in spans)
+                    kept.extend(Element(address_network(address), ports) for ports in rule.ports)
         elif isinstance(rule, InternetRule):
             internet.update(rule.ports or EVERY_PORT)
     return Ruleset(
@@ -149,10 +149,6 @@ def _target(
     if rule.private and not never_by_name(address):
         return private
     return None
-
-
-def _network(address: Address) -> Network:
-    return IPv4Network(int(address)) if isinstance(address, IPv4Address) else IPv6Network(int(address))
 
 
 def _special(own: Iterable[Address]) -> Tuple[Network, ...]:

@@ -163,15 +163,20 @@ def _refuse_suffix(name: str, labels: "list[str]") -> None:
         )
 
 
+def shared_suffix(name: str) -> str:
+    """The suffix at or above ``name`` under which anybody can get names, empty for none that is known."""
+    return next((suffix for suffix in SHARED_SUFFIXES if name == suffix or name.endswith("." + suffix)), "")
+
+
 def _notes(text: str, name: str, wildcard: bool, private: bool) -> Tuple[str, ...]:
     notes = []
     if not text.isascii():
         notes.append(f"{shown(text)} is the name {name}")
     if wildcard:
         notes.append(f"*.{name} opens names as they are asked for, so it opens nothing with dns.mode: static")
-        for suffix in SHARED_SUFFIXES:
-            if name == suffix or name.endswith("." + suffix):
-                notes.append(f"anybody can get a name under {suffix}, so *.{name} is hardly a limit")
+        shared = shared_suffix(name)
+        if shared:
+            notes.append(f"anybody can get a name under {shared}, so *.{name} is hardly a limit")
     if name in DOH_HOSTS or (wildcard and any(host.endswith("." + name) for host in DOH_HOSTS)):
         notes.append(f"{name} answers DNS over HTTPS: data can leave in questions for any name")
     if name in METADATA_HOSTS:

@@ -7,7 +7,7 @@ same for every policy, only elements differ; so the agent never needs to add a r
 import re
 from typing import Iterable, List, NamedTuple, Optional, Tuple
 
-from rcc.core.notes import DENIED, DENIED_SINCE, NOTED, USED
+from rcc.core.notes import DENIED, DENIED_SINCE, NOTED, RECEIVED, SENT, USED
 from rcc.core.policy import Network, Ports
 from rcc.core.ruleset import (
     CLOSED_PORTS,
@@ -153,7 +153,7 @@ def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
                 *_malformed_rules(),
                 *_gateway_rules(ruleset),
                 *_budget_rules(ruleset),
-                *_known_rules(mark),
+                *_known_rules(mark, SENT),
                 _nd_rule(ND_OUT),
                 NftRule("listeners", f"icmpv6 type {_one_of(MLD)}", "drop"),
                 NftRule("answering", "ct state established ct direction reply", "goto answering"),
@@ -166,7 +166,7 @@ def nft_chains(ruleset: Ruleset, ident: str) -> Tuple[NftChain, ...]:
             (
                 NftRule("loopback", 'iif "lo"', "accept"),
                 *_malformed_rules(),
-                *_known_rules(mark),
+                *_known_rules(mark, RECEIVED),
                 _nd_rule(ND_IN),
                 NftRule("answered", "ct state established ct direction reply", "goto answered"),
                 NftRule("entering", "", "goto entering"),
@@ -214,9 +214,9 @@ def _budget_rules(ruleset: Ruleset) -> Iterable[NftRule]:
         yield NftRule("rate", f"limit rate over {rate} bytes/second burst {max(rate // 10, LEAST_BURST)} bytes", "drop")
 
 
-def _known_rules(mark: str) -> Tuple[NftRule, ...]:
+def _known_rules(mark: str, counter: str) -> Tuple[NftRule, ...]:
     return (
-        NftRule("admitted before", f"ct state established ct mark {mark}", "accept"),
+        NftRule("admitted before", f'ct state established ct mark {mark} counter name "{counter}"', "accept"),
         NftRule("invalid", "ct state invalid", "goto malformed"),
         # Only errors: what a conntrack helper expects is related too, and inherits the mark.
         NftRule("error of a flow", f"ct state related ct mark {mark} meta l4proto {{ icmp, ipv6-icmp }}", "accept"),

@@ -13,7 +13,8 @@ NOTED_SIZE = 1024
 NOTED_SECONDS = 86400
 DENIED, DENIED_SINCE, USED = "denied", "denied_since", "used"
 NOTED = (DENIED, DENIED_SINCE, USED)
-COUNTERS = ("denied", "unasked", "malformed")
+SENT, RECEIVED = "sent", "received"
+COUNTERS = ("denied", "unasked", "malformed", SENT, RECEIVED)
 
 
 class Noted(NamedTuple):
@@ -24,7 +25,7 @@ class Noted(NamedTuple):
     port: int
     packets: int = 0
     bytes: int = 0
-    left: int = NOTED_SECONDS
+    left: float = NOTED_SECONDS
 
     @property
     def key(self) -> Tuple[Address, str, int]:
@@ -32,13 +33,15 @@ class Noted(NamedTuple):
         return self.address, self.protocol, self.port
 
     @property
-    def age(self) -> int:
+    def age(self) -> float:
         """Seconds since it was noted (of ``denied_since``: first, of the others: last)."""
-        return max(NOTED_SECONDS - self.left, 0)
+        return max(NOTED_SECONDS - self.left, 0.0)
 
 
 class Total(NamedTuple):
-    """A counter: ``denied`` on their way out, ``unasked`` on their way in, ``malformed`` on either."""
+    """A counter: packets ``denied`` on their way out, ``unasked`` on their way in, ``malformed`` on either; ``sent``
+    and ``received`` in flows that were admitted, without the packets that opened them.
+    """
 
     name: str
     packets: int
@@ -58,6 +61,10 @@ class Notes(NamedTuple):
         """Packets of a counter."""
         return sum(total.packets for total in self.totals if total.name == name)
 
+    def size(self, name: str) -> int:
+        """Bytes of a counter."""
+        return sum(total.bytes for total in self.totals if total.name == name)
+
 
 class Denial(NamedTuple):
     """A denied destination: how often, and seconds since the first and the last time."""
@@ -66,8 +73,8 @@ class Denial(NamedTuple):
     protocol: str
     port: int
     packets: int
-    first: int
-    last: int
+    first: float
+    last: float
 
 
 def denials(notes: Notes) -> Tuple[Denial, ...]:

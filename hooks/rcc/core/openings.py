@@ -5,12 +5,11 @@ nothing in common, so each can be added and refreshed without a look at the othe
 overlaps: net/netfilter/nft_set_pipapo.c).
 """
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Tuple
 
 from rcc.core.policy import HostRule, InternetRule, PeersRule, Policy, Ports
 from rcc.core.ruleset import Element
-from rcc.core.special import Address, is_special, never_by_name
+from rcc.core.special import Address, address_network, is_special, never_by_name
 
 # Seconds that an address stays open after an answer in gateway mode.  The program connects at once, but resolvers and
 # programs keep an answer for a while beyond its TTL, and a TTL of 0 is common.
@@ -154,8 +153,7 @@ class Openings:
 
 def element_of(address: Address, ports: Ports, lifetime: int) -> Element:
     """One address and one span of ports for ``lifetime`` seconds."""
-    network = IPv4Network(int(address)) if isinstance(address, IPv4Address) else IPv6Network(int(address))
-    return Element(network, ports, lifetime)
+    return Element(address_network(address), ports, lifetime)
 
 
 def _suffixes(name: str) -> Iterable[str]:

@@ -114,6 +114,15 @@ def render_size(size: int) -> str:
     return str(size)
 
 
+def size_text(size: float) -> str:
+    """``size`` bytes for people, in three digits or so: ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def render_rate(rate: int) -> str:
     """The shortest text that ``parse_rate`` reads as ``rate``."""
     for unit in "tgmk":

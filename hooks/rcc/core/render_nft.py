@@ -67,9 +67,9 @@ def render_nft(ruleset: Ruleset, ident: str, notes: Notes = Notes()) -> str:  # 
 
 def _noted_text(kind: str, noted: Noted) -> str:
     counter = "" if kind == DENIED_SINCE else f" counter packets {noted.packets} bytes {noted.bytes}"
-    left = min(max(noted.left, 1), NOTED_SECONDS)
+    left = int(min(max(noted.left, 1), NOTED_SECONDS) * 1000)
     key = f"{noted.address} . {noted.protocol} . {noted.port}"
-    return f"{key}{counter} timeout {NOTED_SECONDS}s expires {left}s"
+    return f"{key}{counter} timeout {NOTED_SECONDS}s expires {left}ms"
 
 
 def render_timed(ruleset: Ruleset) -> str:

@@ -61,6 +61,14 @@ CONTROL_PLANES: Tuple[Network, ...] = (
     IPv6Network("fd20:ce::254/128"),  # Google Cloud, metadata
 )
 
+# Where clouds serve a virtual machine its own credentials, beside CONTROL_PLANES.
+METADATA: Tuple[Network, ...] = (
+    IPv4Network("169.254.169.254/32"),  # AWS, Azure, Google, OpenStack, DigitalOcean, Hetzner and others
+    IPv4Network("169.254.170.2/32"),  # AWS, containers' task roles
+    IPv4Network("192.0.0.192/32"),  # Oracle Cloud
+    IPv4Network("168.63.129.16/32"),  # Azure's WireServer
+)
+
 _Bounds = Tuple[Tuple[int, ...], Tuple[int, ...]]
 
 
@@ -72,6 +80,11 @@ def _bounds(networks: Iterable[Network]) -> _Bounds:
 
 _BOUNDS4 = _bounds(SPECIAL4)
 _BOUNDS6 = _bounds(SPECIAL6)
+
+
+def address_network(address: Address) -> Network:
+    """The network of this address alone."""
+    return IPv4Network(int(address)) if isinstance(address, IPv4Address) else IPv6Network(int(address))
 
 
 def touches_special(network: Network) -> bool:
@@ -88,6 +101,11 @@ def _touches(version: int, first: int, last: int) -> bool:
     firsts, lasts = _BOUNDS4 if version == 4 else _BOUNDS6
     index = bisect_right(firsts, last)  # the range before it is the last one that begins at or before ``last``
     return index > 0 and lasts[index - 1] >= first
+
+
+def is_metadata(address: Address) -> bool:
+    """Whether a cloud's metadata service is there."""
+    return any(address in network for network in (*METADATA, *CONTROL_PLANES))
 
 
 def never_by_name(address: Address) -> bool:

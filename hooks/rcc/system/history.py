@@ -8,7 +8,7 @@ written is remembered until this process ends, and a reload may then cut a flow,
 import contextlib
 import os
 from ipaddress import ip_address
-from typing import Container, Dict, Iterable, List, Tuple
+from typing import Callable, Container, Dict, Iterable, List, Tuple
 
 from rcc.core.special import Address
 
@@ -20,12 +20,13 @@ _Pair = Tuple[str, str]
 
 
 class History:
-    """The histories in the state folder ``root``.  Never raises; ``trouble`` says what could not be written last."""
+    """The histories in the state folder ``root``.  Never raises; ``tell`` is given what could not be written, once."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, tell: Callable[[str], None] = lambda trouble: None) -> None:
         self._folder = os.path.join(root, FOLDER)
+        self._tell = tell
         self._known: Dict[int, Dict[_Pair, None]] = {}
-        self.trouble = ""
+        self._troubled = False
 
     def note(self, netns: int, name: str, addresses: Iterable[Address]) -> None:
         """``name`` stands for ``addresses`` in the namespace ``netns``, and they are open."""
@@ -90,6 +91,8 @@ class History:
                 os.write(descriptor, text.encode("ascii", "replace"))
             finally:
                 os.close(descriptor)
-            self.trouble = ""
+            self._troubled = False
         except OSError as error:
-            self.trouble = f"{self._path(netns)}: {error.strerror}"
+            if not self._troubled:
+                self._tell(f"{self._path(netns)}: {error.strerror}")
+            self._troubled = True

@@ -23,7 +23,6 @@ from rcc.system.netlink import (
     open_netfilter,
     request,
 )
-from rcc.system.netns import inside
 
 NFT_MSG_GETSETELEM, NFT_MSG_GETOBJ = 13, 19  # <linux/netfilter/nf_tables.h>
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
@@ -37,19 +36,19 @@ NFTA_QUOTA_CONSUMED = 4
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 
 
-def read_notes_at(path: str) -> Notes:
-    """The notes of the namespace at ``path``.  Raises KernelError."""
-    return inside(path, read_notes)
-
-
 def read_notes() -> Notes:
     """The notes of the namespace that this thread is in; empty where there is no table.  Raises KernelError."""
     with open_netfilter() as netlink:
-        found: Dict[str, List[Noted]] = {kind: [] for kind in NOTED}
-        for kind in NOTED:
-            for version in (4, 6):
-                found[kind] += _set(netlink, f"{kind}{version}")
-        totals, quota_used = _objects(netlink)
+        return read_notes_by(netlink)
+
+
+def read_notes_by(netlink: socket.socket) -> Notes:
+    """The same of the namespace in which ``netlink`` was opened, which it keeps alive.  Raises KernelError."""
+    found: Dict[str, List[Noted]] = {kind: [] for kind in NOTED}
+    for kind in NOTED:
+        for version in (4, 6):
+            found[kind] += _set(netlink, f"{kind}{version}")
+    totals, quota_used = _objects(netlink)
     return Notes(totals, quota_used, *(tuple(found[kind]) for kind in NOTED))
 
 
@@ -72,7 +71,7 @@ def _noted(element: Dict[int, bytes]) -> Noted:
         expression = dict(attributes(element[NFTA_SET_ELEM_EXPR]))
         if expression.get(NFTA_EXPR_NAME, b"").rstrip(b"\0") == b"counter":
             packets, size = _counter(expression[NFTA_EXPR_DATA])
-    left = int.from_bytes(element.get(NFTA_SET_ELEM_EXPIRATION, b""), "big") // 1000
+    left = int.from_bytes(element.get(NFTA_SET_ELEM_EXPIRATION, b""), "big") / 1000
     return Noted(address, PROTOCOLS.get(protocol, str(protocol)), port, packets, size, left)
 
 

@@ -14,6 +14,7 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 
 from rcc.core.errors import KernelError
 from rcc.core.nft_table import TABLE, TIMED, timed_set_name
+from rcc.core.notes import Notes
 from rcc.core.openings import TimedElement
 from rcc.core.ruleset import Element
 from rcc.system.descriptors import above
@@ -32,6 +33,7 @@ from rcc.system.netlink import (
     netfilter_body,
     open_netfilter,
 )
+from rcc.system.nft_notes import read_notes_by
 
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11  # <linux/netfilter/nfnetlink.h>
 NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 12, 14  # <linux/netfilter/nf_tables.h>
@@ -74,6 +76,10 @@ class SetElements:
         names = [f"{kind}{version}_{generation}" for kind in TIMED for version in (4, 6)]
         # Without elements the message means all of them (nf_tables_delsetelem).
         self._commit([(NFT_MSG_DELSETELEM, 0, _set(name)) for name in names])
+
+    def notes(self) -> Notes:
+        """What the table has noted, also when all processes of the namespace have gone.  Raises KernelError."""
+        return read_notes_by(self._socket)
 
     def close(self) -> None:
         """Give the socket up."""

@@ -3,6 +3,8 @@
     ROOT/lock                 flock(2), held while records change
     ROOT/netns/INODE.json     Record: policy in force, members, where the namespace can be found
     ROOT/pending/RUN.json     Settled: decided at precreate, waiting for createRuntime of the same run
+    ROOT/activity/INODE.json  what its containers have done, should the agent die (app/memory.py)
+    ROOT/past/TIME-INODE.json the same of namespaces that are gone, the newest PAST of them
     ROOT/history/INODE        which names stood for which addresses (system/history.py)
     ROOT/ended/RUN            this start has ended (app/release.py); made by the poststop hook, which is touch(1)
     ROOT/cache/NAME.json      what can be made again (app/policies.py)
@@ -27,6 +29,7 @@ from rcc.core.policy_json import policy_from_data, policy_to_data
 
 VERSION = 1
 OUTCOMES = 200
+PAST = 30
 PENDING_SECONDS = 3600.0  # hooks have half a minute
 RECORD_LIMIT = 4 << 20  # bytes; no record of ours comes near
 
@@ -210,6 +213,12 @@ class State:
         """Write or replace the record of a namespace."""
         self._write("netns", f"{record.netns}.json", record_to_data(record))
 
+    def replacing_record(self, record: Record) -> "_Replacing":
+        """For a `with` whose body makes true what ``record`` says: it is on disk before, and takes the old one's place
+        when the body has ended well.  So a full disk is found out before anything has changed.
+        """
+        return _Replacing(*self._stage("netns", f"{record.netns}.json", record_to_data(record)))
+
     def remove_record(self, netns: int) -> None:
         """Forget a namespace; no error when it is not known."""
         self._remove("netns", f"{netns}.json")
@@ -262,6 +271,32 @@ class State:
                 except (KeyError, TypeError):
                     continue
 
+    def read_activity(self, netns: int) -> Optional[Dict[str, Any]]:
+        """What ``write_activity`` left for a namespace, None where there is nothing or it cannot be read."""
+        data: Optional[Dict[str, Any]] = self._read("activity", f"{netns}.json")
+        return data
+
+    def write_activity(self, netns: int, data: Dict[str, Any]) -> None:
+        """Keep what the containers of a namespace have done."""
+        self._write("activity", f"{netns}.json", data)
+
+    def remove_activity(self, netns: int) -> None:
+        """The namespace is gone; no error when nothing was kept."""
+        self._remove("activity", f"{netns}.json")
+
+    def add_past(self, ended: float, netns: int, data: Dict[str, Any]) -> None:
+        """Keep what the containers of a namespace had done by its end, and drop the oldest beyond PAST."""
+        self._write("past", f"{int(ended * 1e6):020d}-{netns}.json", data)
+        for old in self._names("past")[:-PAST]:
+            self._remove("past", old)
+
+    def past(self) -> Iterator[Dict[str, Any]]:
+        """What was kept of namespaces that are gone, newest first."""
+        for name in reversed(self._names("past")):
+            data = self._read("past", name)
+            if data is not None:
+                yield data
+
     def read_cache(self, name: str) -> Optional[Dict[str, Any]]:
         """What ``write_cache`` left, None where there is nothing or it cannot be read."""
         data: Optional[Dict[str, Any]] = self._read("cache", f"{name}.json")
@@ -300,6 +335,11 @@ class State:
         return data if isinstance(data, dict) and data.get("version") == VERSION else None
 
     def _write(self, folder: str, name: str, data: Dict[str, Any]) -> None:
+        with _Replacing(*self._stage(folder, name, data)):
+            pass
+
+    def _stage(self, folder: str, name: str, data: Dict[str, Any]) -> Tuple[str, str]:
+        """Write beside; that path and the one where it belongs."""
         directory = own_directory(os.path.join(self.root, folder))
         path = os.path.join(directory, name)
         beside = f"{path}.{os.urandom(8).hex()}"
@@ -307,9 +347,10 @@ class State:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "w", encoding="utf-8") as stream:
                 json.dump({"version": VERSION, **data}, stream, separators=(",", ":"))
-            os.rename(beside, path)
         except OSError as error:
-            raise RccError(f"cannot write the state: {error.strerror}", where=path) from error
+            _unlink(beside)
+            raise _unwritable(path, error) from error
+        return beside, path
 
     def _remove(self, folder: str, name: str) -> None:
         try:
@@ -318,6 +359,39 @@ class State:
             pass
         except OSError as error:
             raise RccError(f"cannot change the state: {error.strerror}", where=os.path.join(folder, name)) from error
+
+
+class _Replacing:
+    """A file that has been written beside another."""
+
+    def __init__(self, beside: str, path: str) -> None:
+        self._beside = beside
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            _unlink(self._beside)
+            return
+        try:
+            os.rename(self._beside, self._path)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+def _unwritable(path: str, error: OSError) -> RccError:
+    return RccError(
+        f"cannot write the state: {error.strerror}", hint=f"df {os.path.dirname(path)}; nothing has changed", where=path
+    )
 
 
 def _or_none(parse: Any, data: Any) -> Any:
