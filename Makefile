@@ -61,7 +61,7 @@ bench: setup ## What a start costs, as ratios within one run
 install: ## Install under DESTDIR, executables before the hook files that name them
 	install -d $(LIB) $(LIBEXEC) $(DESTDIR)/usr/bin $(SHARE)/hooks.d $(SHARE)/profiles $(SHARE)/presets
 	cd hooks && find rcc -name '*.py' -exec install -D -m 644 {} $(abspath $(LIB))/{} \;
-	install -m 755 hooks/rcc-hook hooks/rcc-agent $(LIBEXEC)/
+	install -m 755 hooks/rcc-hook hooks/rcc-agent hooks/rcc-keeper $(LIBEXEC)/
 	install -m 755 hooks/rcc-command $(DESTDIR)/usr/bin/rcc
 	/usr/bin/python3 -m compileall -q $(if $(DESTDIR),-s $(DESTDIR)) $(LIB)
 	install -m 644 policy/profiles/*.yaml $(SHARE)/profiles/

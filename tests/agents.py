@@ -38,36 +38,54 @@ def answering(home: Any, seconds: float, other_than: int = 0) -> agent_client.Po
     while True:
         with contextlib.suppress(AgentError):
             pong = agent_client.ping(home.root)
-            if pong.supervisor not in (other_than, 1) and is_running(pong.supervisor):
+            if pong.keeper not in (other_than, 0) and is_running(pong.keeper):
                 return pong
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
+def end_all(root: str) -> None:
+    """Stop the agent of a state folder and whoever keeps it, killed a moment ago or not."""
+    with contextlib.suppress(AgentError):
+        agent_client.stop(root, 2.0)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if subprocess.run(["pgrep", "-f", f"--root {root}"], capture_output=True, check=False).returncode:
+            return
+        time.sleep(0.02)
+    subprocess.run(["pkill", "-9", "-f", f"--root {root}"], check=False)
+
+
 class Versions:
-    """A state folder, and one rcc beside another."""
+    """A state folder, and one rcc after another."""
 
     def __init__(self, folder: str, server: NameServer) -> None:
         self.folder = folder
         self.root = os.path.join(folder, "rcc")
+        self.programs = os.path.join(folder, "programs")
         self.state = State(self.root)
         self.server = server
         Path(folder, "resolv.conf").write_text(server.resolv_conf, encoding="ascii")
         self.children: "List[subprocess.Popen[bytes]]" = []
 
-    def program(self, version: str) -> str:
-        """A copy of rcc that says it is of this version; its agent's path."""
-        copy = os.path.join(self.folder, version)
-        if not os.path.exists(copy):
-            shutil.copytree(HOOKS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-            with open(os.path.join(copy, "rcc", "__init__.py"), "w", encoding="ascii") as stream:
-                stream.write(f'"""A copy."""\n\n__version__ = "{version}"\n')
-        return os.path.join(copy, "rcc-agent")
+    def install(self, version: str) -> str:
+        """Put an rcc that says it is of this version in place of what is there, as a package does; its folder."""
+        if not os.path.exists(self.programs):
+            shutil.copytree(HOOKS, self.programs, ignore=shutil.ignore_patterns("__pycache__"))
+        with open(os.path.join(self.programs, "rcc", "__init__.py"), "w", encoding="ascii") as stream:
+            stream.write(f'"""A copy."""\n\n__version__ = "{version}"\n')
+        shutil.rmtree(os.path.join(self.programs, "rcc", "__pycache__"), ignore_errors=True)
+        return self.programs
 
     def start(self, version: str) -> Any:
-        """Start an agent of this version and wait until it answers."""
-        argv = ["/usr/bin/python3", "-IS", self.program(version), "--root", self.root, "--hosts", ""]
-        self.children.append(subprocess.Popen([*argv, "--resolv-conf", os.path.join(self.folder, "resolv.conf")]))
+        """Have an agent of this version, in place of the one that runs, if any; wait until it answers."""
+        program = os.path.join(self.install(version), "rcc-keeper")
+        if self.version():
+            agent_client.restart(self.root)  # as a hook of that version does
+        else:
+            options = ["--hosts=", "--resolv-conf", os.path.join(self.folder, "resolv.conf")]
+            words = ["/usr/bin/python3", "-IS", program, "--root", self.root, "--", *options]
+            self.children.append(subprocess.Popen(words))
         eventually(lambda: self.version() == version)
         return agent_client.ping(self.root)
 
@@ -81,14 +99,9 @@ class Versions:
         return os.stat(agent_line.socket_path(self.root)).st_ino
 
     def close(self) -> None:
-        with contextlib.suppress(AgentError):
-            agent_client.stop(self.root)
+        end_all(self.root)
         for child in self.children:
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            child.wait(20)
 
     def log(self) -> List[Any]:
         return [json.loads(line) for line in Path(self.root, "agent.log").read_text(encoding="ascii").splitlines()]
@@ -124,7 +137,7 @@ class Manager:
         # dup2 clears close-on-exec; first above, so that no number is overwritten before it is used.
         moves = "".join(f"exec {100 + n}<&{fd}; " for n, (_, fd) in enumerate(handed))
         moves += "".join(f"exec {3 + n}<&{100 + n} {100 + n}<&-; " for n in range(len(handed)))
-        program = self.versions.program(version)
+        program = os.path.join(self.versions.install(version), "rcc-agent")
         words = f"/usr/bin/python3 -IS {program} --root {self.versions.root} --hosts= {' '.join(more)}"
         words += f" --resolv-conf {self.versions.folder}/resolv.conf"
         script = f"{moves} LISTEN_PID=$$ LISTEN_FDS={len(handed)} LISTEN_FDNAMES='{names}' exec {words}"

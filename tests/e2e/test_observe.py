@@ -126,7 +126,7 @@ def test_what_is_known_outlives_the_container_and_the_agent(lab: Any) -> None:
     start(lab, "one", "night")
     does(lab, DOINGS, "night")
     time.sleep(6)  # an agent writes down what it knows every five seconds
-    ok(lab, "pkill -9 -f libexec/rcc/[r]cc-agent; sleep 0.5; rcc ps")
+    ok(lab, "pkill -9 -f libexec/rcc/[r]cc-; sleep 0.5; rcc ps")
     found = refused(lab, "night")
     assert other in found and found[ssh]["names"], "which name it was is known as well"
     ok(lab, "podman rm -f -t 0 night")

@@ -110,21 +110,23 @@ def test_a_newer_agent_takes_over_and_no_question_is_lost(lab: Pair, versions: V
 
 
 def test_kill_9_a_hundred_times_under_load(lab: Pair, versions: Versions) -> None:
-    """Worker or supervisor, at any moment: lookups work again in two seconds, nothing opens, nothing is left over."""
+    """Agent or keeper, at any moment: lookups work again in two seconds, nothing opens, nothing is left over."""
     versions.start("1.0")
     slowest = 0.0
-    with Asker(lab, 0.2) as asker:  # what was asked of a worker that died is lost
+    with Asker(lab, 2.0) as asker:
         asker.goes_on()
+        asker.errors.clear()
         for turn in range(100):
             with contextlib.suppress(Exception):
                 pong = agent_client.ping(versions.root)
-                os.kill(pong.supervisor if turn % 7 == 3 else pong.pid, signal.SIGKILL)
+                os.kill(pong.keeper if turn % 7 == 3 and pong.keeper else pong.pid, signal.SIGKILL)
             began = time.monotonic()
             if turn % 3 == 0:
                 assert not probe(lab, "198.51.100.8", "udp", 7000), "not even while nobody is there"
             asker.goes_on()
             slowest = max(slowest, time.monotonic() - began)
-    print(f"the slowest return: {slowest:.2f} s")  # told, not asserted: machines differ
+    print(f"the slowest return: {slowest:.2f} s, lost {asker.lost}")  # told, not asserted: machines differ
+    eventually(lambda: agent_client.ping(versions.root, 5.0).keeper)
     pong = agent_client.ping(versions.root, 5.0)
     assert probe(lab, ADDRESS, "udp", 7000)
     listeners = []
@@ -133,9 +135,9 @@ def test_kill_9_a_hundred_times_under_load(lab: Pair, versions: Versions) -> Non
             lines = Path(f"/proc/thread-self/net/{table}").read_text().splitlines()[1:]
             listeners += [line.split()[1] for line in lines if line.split()[1].endswith(":0036")]
     assert len(listeners) == 4, listeners
-    assert len(os.listdir(f"/proc/{pong.pid}/fd")) < 40
+    assert len(os.listdir(f"/proc/{pong.pid}/fd")) < 40 and len(os.listdir(f"/proc/{pong.keeper}/fd")) < 20
     running = [pid for pid in os.listdir("/proc") if pid.isdigit() and versions.root in command_of(pid)]
-    assert sorted(map(int, running)) == sorted([pong.pid, pong.supervisor])
+    assert len(running) == 3 and {pong.pid, pong.keeper} < set(map(int, running)), "the third is the keeper's spare"
 
 
 def command_of(pid: str) -> str:
@@ -145,18 +147,17 @@ def command_of(pid: str) -> str:
         return ""
 
 
-def test_both_at_once_and_the_next_command_brings_it_back(lab: Pair, versions: Versions) -> None:
+def test_both_at_once_and_the_spare_brings_them_back(lab: Pair, versions: Versions) -> None:
     versions.start("1.0")
-    with Asker(lab) as asker:
+    with Asker(lab, 1.0) as asker:
         asker.goes_on()
-        pong = agent_client.ping(versions.root)
-        os.kill(pong.supervisor, signal.SIGSTOP)  # so that it cannot make another one meanwhile
-        os.kill(pong.pid, signal.SIGKILL)
-        os.kill(pong.supervisor, signal.SIGKILL)
-        eventually(lambda: not versions.version())
-        assert not probe(lab, "198.51.100.8", "udp", 7000)
-        versions.start("1.0")
-        asker.goes_on()
+        for _ in range(5):
+            pong = agent_client.ping(versions.root, 5.0)
+            for pid in (pong.keeper, pong.pid):
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+            assert not probe(lab, "198.51.100.8", "udp", 7000)
+            asker.goes_on()
 
 
 def test_systemd_holds_the_sockets_while_nobody_is_there(lab: Pair, versions: Versions) -> None:

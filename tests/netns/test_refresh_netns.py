@@ -33,7 +33,7 @@ PORTS = (Ports("udp", 7000, 7000), Ports("udp", 8000, 8010))
 POLICY = Policy("test", egress=(HostRule("a.example", False, PORTS, False, Where()),), dns_refresh=1, dns_mode="static")
 FAST = Pace(least=0.2, retry=0.2, rescan=0.3, folder=0.1, young=60.0, young_look=0.05, gone=0.1)
 TOKEN = b"token of the test"
-AGENT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", "hooks", "rcc-agent"))
+KEEPER = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", "hooks", "rcc-keeper"))
 
 
 class Log:
@@ -215,7 +215,7 @@ def test_the_agent_as_a_process(box: Box) -> None:
     with tempfile.TemporaryDirectory(prefix="rcc-") as folder, NameServer() as server:
         state = State(os.path.join(folder, "rcc"))
         Path(folder, "resolv.conf").write_text(server.resolv_conf, encoding="ascii")
-        argv = ["/usr/bin/python3", "-IS", AGENT, "--root", state.root, "--hosts", ""]
+        argv = ["/usr/bin/python3", "-IS", KEEPER, "--root", state.root, "--", "--hosts", ""]
         argv += ["--resolv-conf", os.path.join(folder, "resolv.conf")]
         server.add("a.example", "A", NEW, ttl=1)
         pong = agent_start.ensure(state.root, argv, 20.0)
@@ -228,7 +228,7 @@ def test_the_agent_as_a_process(box: Box) -> None:
             eventually(lambda: box.passes(OTHER, 7000))
             with state:
                 state.write_record(box.record._replace(path=f"/proc/{os.getpid()}/fd/{box.lab.world}"))
-            os.kill(pong.supervisor, signal.SIGKILL)
+            os.kill(pong.keeper, signal.SIGKILL)
             os.kill(pong.pid, signal.SIGKILL)
             assert agent_start.ensure(state.root, argv, 20.0).pid != pong.pid
             assert agent_client.ping(state.root, 5.0).version == pong.version

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Iterator, List
 
 import pytest
-from agents import HOOKS, answering, children_of, is_running
+from agents import HOOKS, answering, children_of, end_all, is_running
 from nameserver import NameServer, eventually
 from rcc import __version__
 from rcc.core.errors import AgentError
@@ -25,6 +25,7 @@ from rcc.system.agent_line import NoAgent
 from rcc.system.state import Member, Record, State
 
 SCRIPT = os.path.join(HOOKS, "rcc-agent")
+KEEPER = os.path.join(HOOKS, "rcc-keeper")
 MEMBER = Member("c" * 64, "box", "run1")
 
 
@@ -37,23 +38,14 @@ class Home:
         self.server = server
         resolv_conf = Path(folder, "resolv.conf")
         resolv_conf.write_text(server.resolv_conf, encoding="ascii")
-        self.argv = ["/usr/bin/python3", "-I", "-S", SCRIPT, "--root", self.root]
+        self.argv = ["/usr/bin/python3", "-I", "-S", KEEPER, "--root", self.root, "--"]
         self.argv += ["--resolv-conf", str(resolv_conf), "--hosts", ""]
-        self.pids: List[int] = []
 
     def ensure(self, *arguments: str) -> agent_client.Pong:
-        pong = agent_start.ensure(self.root, [*self.argv, *arguments], 20.0)
-        self.pids += [pong.supervisor, pong.pid]
-        return pong
+        return agent_start.ensure(self.root, [*self.argv, *arguments], 20.0)
 
     def end(self) -> None:
-        with contextlib.suppress(AgentError):
-            agent_client.stop(self.root)
-            eventually(lambda: not os.path.exists(agent_line.socket_path(self.root)))
-        for pid in dict.fromkeys(self.pids):
-            if is_running(pid):
-                os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not any(is_running(pid) for pid in self.pids))
+        end_all(self.root)
 
     def log(self) -> List[Any]:
         lines = Path(self.root, "agent.log").read_text(encoding="utf-8").splitlines()
@@ -77,7 +69,7 @@ def test_it_starts_answers_and_stops(home: Home) -> None:
     assert home.ensure().pid == pong.pid
     agent_client.rescan(home.root)
     agent_client.stop(home.root)
-    eventually(lambda: not is_running(pong.pid))
+    eventually(lambda: not is_running(pong.pid) and not is_running(pong.keeper))
     with pytest.raises(NoAgent):
         agent_client.ping(home.root)
     assert [line["event"] for line in home.log()] == ["started", "stopped"]
@@ -92,7 +84,9 @@ def test_it_is_a_daemon_of_its_own(home: Home) -> None:
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert int(status["SigBlk"], 16) == 0 and status["Umask"] == "0077"
     environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    assert sorted(filter(None, environment)) == [b"LC_ALL=C.UTF-8", b"PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    keys = [word.partition(b"=")[0] for word in environment if word]
+    kept_keys = [b"LC_ALL", b"LISTEN_FDNAMES", b"LISTEN_FDS", b"LISTEN_PID", b"NOTIFY_SOCKET", b"PATH"]
+    assert sorted(keys) == [*kept_keys, b"RCC_ENDED", b"RCC_KEEPER"]
     inherited = os.path.realpath(f"/proc/self/fd/{os.open('/dev/zero', os.O_RDONLY)}")
     kept = {os.path.realpath(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
     assert inherited not in kept
@@ -127,7 +121,7 @@ def test_two_at_once_become_one(home: Home) -> None:
     try:
         eventually(lambda: sum(child.poll() is None for child in children) == 1)
         running = [child.pid for child in children if child.poll() is None]
-        assert agent_client.ping(home.root, 5.0).supervisor in running
+        assert agent_client.ping(home.root, 5.0).keeper in running
         assert {child.returncode for child in children} == {0, None}
     finally:
         with contextlib.suppress(AgentError):
@@ -138,7 +132,7 @@ def test_two_at_once_become_one(home: Home) -> None:
 
 def test_it_goes_when_idle_and_stays_while_records_are_there(home: Home) -> None:
     pong = home.ensure("--idle", "0.3")
-    eventually(lambda: not is_running(pong.pid))
+    eventually(lambda: not is_running(pong.keeper))
     assert not os.path.exists(agent_line.socket_path(home.root))
     record = own_record()
     with home.state:
@@ -164,7 +158,7 @@ def test_after_kill_9_the_next_one_takes_over(home: Home) -> None:
         home.state.write_record(own_record())
     first = home.ensure()
     eventually(lambda: agent_client.ping(home.root).records == 1)
-    for pid in (first.supervisor, first.pid):
+    for pid in (first.keeper, first.pid):
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: not is_running(first.pid))
     assert os.path.exists(agent_line.socket_path(home.root)), "it had no time to remove it"
@@ -175,35 +169,55 @@ def test_after_kill_9_the_next_one_takes_over(home: Home) -> None:
     assert agent_client.ping(home.root).pid == second.pid, "a record that fails stops nothing"
 
 
-def test_a_worker_that_is_killed_is_back_at_once(home: Home) -> None:
-    """A hundred times in a row, while questions come: nobody has to help, and nothing is left over."""
+def test_one_that_is_killed_is_back_at_once(home: Home) -> None:
+    """Many times in a row, while questions come: nobody has to help, and nothing is left over."""
     home.server.add("a.example", "A", "203.0.113.1", ttl=0)
     first = home.ensure()
-    worker = first.pid
-    for _ in range(100):
-        os.kill(worker, signal.SIGKILL)
+    inode = os.stat(agent_line.socket_path(home.root)).st_ino
+    agent = first.pid
+    for _ in range(20):
+        os.kill(agent, signal.SIGKILL)
         pong = answering(home, 2.0)
-        assert pong.pid != worker and pong.supervisor == first.supervisor
+        assert pong.pid != agent and pong.keeper == first.keeper
         assert agent_client.resolve(home.root, ["a.example"], 5.0)[0].addresses
-        worker = pong.pid
-    assert children_of(first.supervisor) == [worker]
-    descriptors = len(os.listdir(f"/proc/{first.supervisor}/fd"))
-    assert descriptors < 12, "nothing piles up"
-    deaths = [line for line in home.log() if line["event"] == "worker_died"]
-    assert len(deaths) + sum(line.get("suppressed", 0) for line in deaths) >= 95, "all are told, the last ones later"
+        agent = pong.pid
+    assert agent in children_of(first.keeper) and len(children_of(first.keeper)) == 2, "and the spare"
+    assert len(os.listdir(f"/proc/{first.keeper}/fd")) < 12, "nothing piles up"
+    assert [line["ended_before"] for line in home.log() if line["event"] == "started"] == ["", *["signal 9"] * 20]
+    assert os.stat(agent_line.socket_path(home.root)).st_ino == inode, "whoever comes meanwhile waits"
 
 
-def test_a_supervisor_that_is_killed_is_replaced(home: Home) -> None:
-    home.server.add("a.example", "A", "203.0.113.1", ttl=0)
+def test_whoever_comes_while_it_is_not_there_waits(home: Home) -> None:
     pong = home.ensure()
     for _ in range(5):
-        os.kill(pong.supervisor, signal.SIGKILL)
-        gone = pong.supervisor
-        eventually(lambda gone=gone: not is_running(gone))  # type: ignore[misc]
-        pong = answering(home, 5.0, other_than=gone)
-        home.pids += [pong.supervisor, pong.pid]
+        os.kill(pong.pid, signal.SIGKILL)
+        pong = agent_client.ping(home.root, 10.0)
+
+
+def test_a_keeper_that_is_killed_is_replaced_and_the_agent_goes_on(home: Home) -> None:
+    home.server.add("a.example", "A", "203.0.113.1", ttl=0)
+    first = pong = home.ensure()
+    for turn in range(5):
+        os.kill(pong.keeper, signal.SIGKILL)
+        pong = answering(home, 5.0, other_than=pong.keeper)
+        assert pong.pid == first.pid, "nobody was without it for a moment"
         assert agent_client.resolve(home.root, ["a.example"], 5.0)[0].addresses
-        assert children_of(pong.supervisor) == [pong.pid]
+        if turn == 4:  # the new keeper, whose child it is not, keeps it like any other
+            os.kill(pong.pid, signal.SIGKILL)
+            after = answering(home, 5.0)
+            assert after.pid != pong.pid and after.keeper == pong.keeper
+            assert after.pid in children_of(after.keeper) and len(children_of(after.keeper)) == 2
+    agent_client.stop(home.root)
+    eventually(lambda: not is_running(pong.keeper) and not os.path.exists(agent_line.socket_path(home.root)))
+
+
+def test_an_agent_that_was_adopted_ends_with_its_keeper(home: Home) -> None:
+    pong = home.ensure()
+    os.kill(pong.keeper, signal.SIGKILL)
+    pong = answering(home, 5.0, other_than=pong.keeper)
+    agent_client.stop(home.root)
+    eventually(lambda: not is_running(pong.pid) and not is_running(pong.keeper))
+    assert not os.path.exists(agent_line.socket_path(home.root))
 
 
 def test_a_socket_that_cannot_be_made_is_an_error_at_once(home: Home) -> None:
@@ -216,8 +230,8 @@ def test_a_socket_that_cannot_be_made_is_an_error_at_once(home: Home) -> None:
 def test_sigterm_ends_it_cleanly(home: Home) -> None:
     pong = home.ensure()
     pid = pong.pid
-    os.kill(pong.supervisor, signal.SIGTERM)
-    eventually(lambda: not is_running(pid) and not is_running(pong.supervisor))
+    os.kill(pong.keeper, signal.SIGTERM)
+    eventually(lambda: not is_running(pid) and not is_running(pong.keeper))
     assert not os.path.exists(agent_line.socket_path(home.root))
     assert home.log()[-1]["event"] == "stopped"
 
@@ -306,7 +320,8 @@ def test_an_agent_of_another_user_namespace_is_replaced(home: Home) -> None:
     try:
         old = answering(home, 5.0)
         assert old.user_namespace != agent_start.user_namespace()
-        assert home.ensure().supervisor != old.supervisor
+        new = home.ensure()
+        assert new.keeper != old.keeper and new.user_namespace == agent_start.user_namespace()
         child.wait(20)
     finally:
         child.kill()

@@ -7,7 +7,7 @@ from typing import Iterator, Tuple
 import pytest
 
 HOOKS = os.path.join(os.path.dirname(__file__), "..", "..", "hooks", "rcc")
-ENTRIES = ("hook", "agent", "cli", "commands", "runtime")
+ENTRIES = ("hook", "agent", "keeper", "cli", "commands", "runtime")
 MAY = {"core": ("core",), "system": ("core", "system"), "app": ("core", "system", "app")}
 EFFECTS = {"os", "socket", "subprocess", "time", "select", "shutil", "pathlib", "asyncio", "tempfile", "ctypes"}
 # What the start of a container may not wait for, in modules that the hook may import at their top.

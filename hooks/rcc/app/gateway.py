@@ -324,7 +324,7 @@ class Gateway:
     async def drain(self, seconds: float) -> None:
         """Take no more questions; return when those that were taken are answered, or after ``seconds``.
 
-        For an agent whose listeners another one has: they are not closed, only its own copies.
+        What comes meanwhile waits in the sockets for the agent that takes over.
         """
         self._closing = True
         loop = asyncio.get_running_loop()

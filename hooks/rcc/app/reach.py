@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, Mapping
 
-from rcc.app.resolve import AGENT
+from rcc.app.resolve import KEEPER
 from rcc.core.errors import AgentError
 from rcc.system import agent_client
 from rcc.system.agent_line import NoAgent
@@ -22,8 +22,8 @@ def call_agent(verb: str, arguments: Mapping[str, Any], seconds: float = SECONDS
     except NoAgent:
         try:
             # Of a user who has no root it joins his Podman's namespaces, where this process is not.
-            ensure(root, AGENT, START_SECONDS, any_namespace=True)
+            ensure(root, KEEPER, START_SECONDS, any_namespace=True)
         except AgentError as error:
-            hint = f"see {root}/agent.log, and what {' '.join(AGENT)} says"
+            hint = f"see {root}/agent.log, and what {' '.join(KEEPER)} says"
             raise AgentError(f"the agent does not start: {error}", hint=hint) from error
         return agent_client.call(root, verb, arguments, seconds)

@@ -75,6 +75,7 @@ class Refresher:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
         self._watched: Dict[int, Tuple[Record, asyncio.Task[None]]] = {}
         self._wake = asyncio.Event()
+        self.looked = False  # at the records, once at least
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -110,6 +111,7 @@ class Refresher:
             return
         self._adopt({record.netns: record for record in records})
         await self._serve(records)
+        self.looked = True
 
     def refresh_all(self) -> None:
         """Look all names up anew: what is known may be long out of date."""

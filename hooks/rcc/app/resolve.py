@@ -16,7 +16,7 @@ from rcc.system.state import Record
 SECONDS = 2.0  # a start waits for names no longer than this
 START_SECONDS = 5.0  # and for an agent to start, on a machine that is busy
 SERVE_SECONDS = 5.0
-AGENT = ("/usr/bin/python3", "-IS", "/usr/libexec/rcc/rcc-agent")
+KEEPER = ("/usr/bin/python3", "-IS", "/usr/libexec/rcc/rcc-keeper")
 
 
 class Names(Protocol):
@@ -86,7 +86,7 @@ class AgentNames:
         """See that an agent runs, or with no ``seconds`` to spend that one comes to run."""
         from rcc.system.agent_start import ensure, start
 
-        command = (*AGENT, "--root", self._root)
+        command = (*KEEPER, "--root", self._root)
         try:
             if seconds:
                 ensure(self._root, command, seconds)

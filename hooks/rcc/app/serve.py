@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import Any, Callable, Sequence, Set
+from typing import Any, Protocol, Sequence, Set
 
 from rcc import __version__
 from rcc.app.admit import admit
@@ -18,6 +18,7 @@ from rcc.core.agent_protocol import (
     REQUEST_LIMIT,
     Pong,
     Request,
+    adopting,
     parse_request,
     render_answers,
     render_error,
@@ -30,9 +31,8 @@ from rcc.core.errors import AgentError, RccError
 from rcc.core.names import Answers
 from rcc.core.oci import netns_path
 from rcc.core.openings import wants_names
-from rcc.system import agent_handover
+from rcc.system import adoption
 from rcc.system.agent_line import UCRED
-from rcc.system.agent_socket import Place
 from rcc.system.agent_start import user_namespace
 from rcc.system.in_time import in_time
 from rcc.system.netns import inode_of
@@ -94,13 +94,31 @@ def release_run(root: str, run: str) -> None:
     release(State(root), run=run)
 
 
-class Service:
-    """Serves the agent's socket; ``finish(how)`` ends the agent, ``how`` of app/worker.py."""
+class Master(Protocol):
+    """What the service may ask of the agent as a whole (app/worker.py)."""
 
-    def __init__(self, place: Place, hands: Hands, finish: Callable[[str], None]) -> None:
-        self._place = place
+    @property
+    def keeper(self) -> int:
+        """The process that keeps it, 0 for systemd and while there is none."""
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether its keeper has died."""
+
+    def adopted_by(self, keeper: int) -> None:
+        """Watch this process from now on."""
+
+    def finish(self, how: str = "stopped") -> None:
+        """End the work."""
+
+
+class Service:
+    """Serves the agent's socket."""
+
+    def __init__(self, listening: socket.socket, hands: Hands, master: Master) -> None:
+        self._listening = listening
         self._hands = hands
-        self._finish = finish
+        self._master = master
         self._namespaces = own_namespaces()
         self._clients: Set[asyncio.Task[None]] = set()
         self._closed = False
@@ -114,24 +132,24 @@ class Service:
     def listen(self) -> None:
         """Begin to take clients."""
         if not self._closed:
-            asyncio.get_running_loop().add_reader(self._place.listening.fileno(), self._accept)
+            asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
 
     async def close(self) -> None:
         """Take no more clients and hang up on every one; the socket itself stays as it is."""
         self._closed = True
-        asyncio.get_running_loop().remove_reader(self._place.listening.fileno())
+        asyncio.get_running_loop().remove_reader(self._listening.fileno())
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
 
     def _accept(self) -> None:
         try:
-            accepted, _ = self._place.listening.accept()
+            accepted, _ = self._listening.accept()
         except (BlockingIOError, ConnectionError):
             return
         except OSError:  # no descriptors left: it would be readable again at once
             loop = asyncio.get_running_loop()
-            loop.remove_reader(self._place.listening.fileno())
+            loop.remove_reader(self._listening.fileno())
             loop.call_later(RETRY, self.listen)
             return
         if len(self._clients) >= CLIENTS_LIMIT or not self._is_ours(accepted):
@@ -169,22 +187,22 @@ class Service:
             if not line:
                 return
             self.served += 1
-            if line == agent_handover.REQUEST:
-                await self._hand_over(reader, accepted)
+            keeper = adopting(line)
+            if keeper:
+                await self._hand_over(accepted, keeper)
                 return
             writer.write(await self._reply(line))
             await in_time(writer.drain(), SILENCE)
 
-    async def _hand_over(self, reader: asyncio.StreamReader, accepted: Any) -> None:
-        """Give all sockets to an agent of another version, and go once it serves."""
+    async def _hand_over(self, accepted: Any, keeper: int) -> None:
+        """Give all sockets to a keeper that has come in place of one that died."""
+        if not self._master.is_orphaned:
+            accepted.send(render_error(AgentError("this agent has a keeper")))
+            return
         connection = accepted.dup()
-        self._hands.gateway.save()
         try:
-            if self._place.activated:
-                connection.send(agent_handover.RESTART)
-                self._finish("restart")
-            elif await agent_handover.hand_over(reader, connection, self._place, self._hands.gateway.sockets()):
-                self._finish("handed_over")
+            if await adoption.hand_over(connection, self._listening, self._hands.gateway.sockets()):
+                self._master.adopted_by(keeper)
         finally:
             connection.close()
 
@@ -201,13 +219,15 @@ class Service:
         if request.op == "resolve":
             return render_answers(await hands.lookup.answers(request.names, request.seconds))
         if request.op == "ping":
-            return render_pong(
-                Pong(__version__, os.getpid(), os.getppid(), user_namespace(), len(hands.refresher), len(hands.lookup))
-            )
+            counts = (len(hands.refresher), len(hands.lookup))
+            return render_pong(Pong(__version__, os.getpid(), self._master.keeper, user_namespace(), *counts))
         if request.op == "rescan":
             hands.refresher.rescan()
         elif request.op == "stop":
-            self._finish("stopped")
+            self._master.finish()
+        elif request.op == "restart":
+            hands.gateway.save()
+            self._master.finish("restart")
         elif request.op == "call":
             return render_result(await do(hands, request.verb, request.arguments))
         else:

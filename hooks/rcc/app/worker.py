@@ -1,9 +1,10 @@
 """The agent's work: everything that runs in its event loop, from the first record to the last."""
 
 import asyncio
-import contextlib
 import os
+import select
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
@@ -18,25 +19,25 @@ from rcc.app.neighbours import Neighbours
 from rcc.app.observe import who_asks
 from rcc.app.refresh import Refresher
 from rcc.app.serve import Service
+from rcc.core.errors import AgentError
 from rcc.core.names import Answer
-from rcc.system import agent_handover, agent_line, resolver, systemd
+from rcc.system import resolver, systemd
 from rcc.system.agent_process import clocks, slept, stepped
 from rcc.system.agent_socket import Place, inode_at
+from rcc.system.agent_start import start
 from rcc.system.history import History
 from rcc.system.state import State
 
-# How it ended.
-STOPPED = "stopped"  # told to, or nobody needed it
-ORPHANED = "orphaned"  # its supervisor has died
-HANDED_OVER = "handed_over"  # another agent has all sockets and serves
-RESTART = "restart"  # systemd is to start the newer program
-PASSED_OVER = "passed_over"  # the agent that this one came to replace goes on
+STOPPED = "stopped"  # told to: whoever keeps it is to go as well
+IDLE = "idle"  # nobody needs it; should somebody have come in this moment, another one is started
+RESTART = "restart"  # another version is to take its place, with the same sockets
 
 WORKERS = 4  # hooks and commands that are worked for at a time; the others wait
 TICK = 1.0  # seconds between looks at the clocks and the socket file
 CLOCK_STEP = 2.0  # seconds; less is what ntp does
 SLEEP = 2.0
-DRAIN = 10.0  # seconds for questions that were taken before another agent took over
+SPARE = 0.3  # seconds in which the keeper's spare has taken its place, if it lives
+DRAIN = 2.0  # seconds for questions that were taken before a restart
 
 
 class Options(NamedTuple):
@@ -48,7 +49,7 @@ class Options(NamedTuple):
 
 
 class Worker:
-    """One agent at work in ``place``; ``ready()`` is called when it answers."""
+    """One agent at work in ``place``."""
 
     def __init__(self, place: Place, state: State, log: Any, options: Options) -> None:
         self._place = place
@@ -58,20 +59,21 @@ class Worker:
         self._inode = inode_at(state.root)
         self._end: "Optional[asyncio.Future[str]]" = None
         self._clocks = clocks()
+        self._keeper = 0  # process id; 0: systemd's, or it has died
+        self._keeper_fd = -1
+        self._orphaned = False
 
-    async def run(self, watch: Optional[int], ready: "Any" = lambda: None) -> str:
-        """Work until the end; how it ended.  ``watch``: a descriptor that ends when the supervisor dies."""
+    async def run(self) -> str:
+        """Work until the end; how it ended."""
         loop = asyncio.get_running_loop()
         self._end = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.finish, STOPPED)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if watch is not None:
-            loop.add_reader(watch, self._orphaned, watch)
 
+        root = self._state.root
         lookup = Lookup(self._begin)
         upstream = resolver.Asker(self._options.resolv_conf, self._options.hosts)
-        root = self._state.root
         history = History(root, lambda trouble: self._log.error("history_not_kept", error=trouble))
         neighbours, memory = Neighbours(), Memory(root, self._log)
         gateway = Gateway(
@@ -82,33 +84,31 @@ class Worker:
             who=who_asks,
             memory=memory,
             inherited=self._place.inherited,
-            keeper=systemd if self._place.activated else None,
+            keeper=systemd,
         )
         refresher = Refresher(self._state, lookup, gateway, self._log, history=history)
         gateway.stale = refresher.rescan
         workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
         hands = Hands(root, lookup, refresher, gateway, history, neighbours, memory, self._log, workers)
-        service = Service(self._place, hands, self.finish)
+        service = Service(self._place.listening, hands, self)
         jobs: List[asyncio.Future[Any]] = []
         ended = STOPPED
         try:
-            if self._place.inherited:
-                await refresher.look()
-                gateway.forget_inherited()
-            if self._place.talk is not None and not await agent_handover.finish(self._place.talk):
-                ended = PASSED_OVER
-                return ended
+            ended_before, keeper = os.environ.pop("RCC_ENDED", ""), os.environ.pop("RCC_KEEPER", "")
+            inherited = len(self._place.inherited)
+            self._log.info("started", version=__version__, inherited=inherited, ended_before=ended_before)
             service.listen()
-            self._log.info("started", version=__version__, inherited=len(self._place.inherited))
-            ready()
+            systemd.notify(b"READY=1\n")
+            if keeper.isdigit():
+                self.adopted_by(int(keeper))
             jobs += [asyncio.ensure_future(refresher.run()), asyncio.ensure_future(expire(hands))]
             ended = await self._until_the_end(service, refresher, gateway, jobs)
-            if ended == HANDED_OVER:
+            if ended == RESTART:
                 await gateway.drain(DRAIN)
+            else:
+                systemd.notify(b"STOPPING=1\n" + (b"X_RCC_STOP=1\n" if ended == STOPPED else b""))
             return ended
         finally:
-            if ended in (STOPPED, ORPHANED):
-                self._unlink()
             await service.close()
             lookup.close()
             gateway.close()
@@ -122,20 +122,55 @@ class Worker:
         if self._end is not None and not self._end.done():
             self._end.set_result(how)
 
-    def _orphaned(self, watch: int) -> None:
-        asyncio.get_running_loop().remove_reader(watch)
-        self.finish(ORPHANED)
+    # Whoever keeps it.
+
+    @property
+    def keeper(self) -> int:
+        """The process that keeps it, 0 for systemd and while there is none."""
+        return self._keeper
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether its keeper has died and no other one has come."""
+        if self._keeper_fd >= 0 and select.select([self._keeper_fd], [], [], 0)[0]:
+            self._died()  # just now
+        return self._orphaned
+
+    def adopted_by(self, keeper: int) -> None:
+        """Watch this process from now on: if it dies, another one has to come."""
+        self._keeper, self._orphaned = keeper, False
+        try:
+            self._keeper_fd = os.pidfd_open(keeper)
+        except OSError:
+            self._died()
+        else:
+            asyncio.get_running_loop().add_reader(self._keeper_fd, self._died)
+
+    def _died(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._keeper_fd >= 0:
+            loop.remove_reader(self._keeper_fd)
+            os.close(self._keeper_fd)
+        self._log.error("keeper_died", keeper=self._keeper)
+        self._keeper, self._keeper_fd, self._orphaned = 0, -1, True
+        loop.call_later(SPARE, self._look_for_a_keeper)
+
+    def _look_for_a_keeper(self) -> None:
+        if not self._orphaned or self._end is None or self._end.done():
+            return
+        program = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), "rcc-keeper")
+        words = ["--resolv-conf", self._options.resolv_conf, f"--hosts={self._options.hosts}"]
+        words += ["--idle", str(self._options.idle)]
+        try:
+            start(["/usr/bin/python3", "-IS", program, "--root", self._state.root, "--adopt", "--", *words], 0.0)
+        except AgentError as error:
+            self._log.error("no_keeper", error=str(error))
+        asyncio.get_running_loop().call_later(TICK, self._look_for_a_keeper)
 
     def _begin(self, names: Sequence[str]) -> "Dict[str, asyncio.Task[Answer]]":
         # Read each time: a laptop changes networks.
         config = resolver.load_config(self._options.resolv_conf, self._options.hosts)
         return resolver.begin(names, config=config, deadline=time.monotonic() + resolver.SECONDS)
-
-    def _unlink(self) -> None:
-        """First the name, so that whoever comes now starts another, which waits for this one's lock."""
-        if not self._place.activated and inode_at(self._state.root) == self._inode:
-            with contextlib.suppress(OSError):
-                os.unlink(agent_line.socket_path(self._state.root))
 
     async def _until_the_end(
         self, service: Service, refresher: Refresher, gateway: Gateway, jobs: "List[asyncio.Future[Any]]"
@@ -151,14 +186,16 @@ class Worker:
             for job in done:
                 job.result()  # it only ends by a defect: tell it, and let the next one be another agent
             self._look_at_the_clocks(refresher, gateway)
-            if not self._place.activated and inode_at(self._state.root) != self._inode:
+            if inode_at(self._state.root) != self._inode:
                 self._log.warning("socket_replaced")
                 return STOPPED
             if service.busy or service.served != served or len(refresher):
                 served = service.served
                 since = time.monotonic()
             elif time.monotonic() - since >= self._options.idle:
-                return STOPPED
+                return IDLE
+            if refresher.looked:
+                gateway.forget_inherited()
 
     def _look_at_the_clocks(self, refresher: Refresher, gateway: Gateway) -> None:
         """Lifetimes in the kernel stand still while the machine sleeps; nothing here depends on the wall clock."""

@@ -11,8 +11,8 @@
     {"v": 1, "ok": false, "error": "one line of cause", "hint": "one line of remedy"}
 
 A line has at most REQUEST_LIMIT or REPLY_LIMIT bytes with its line feed.  Unknown members are ignored, so that later
-versions can add some; a change of meaning raises VERSION, and each side refuses lines of another, but for ``stop``: an
-agent of an older or newer rcc can always be replaced.
+versions can add some; a change of meaning raises VERSION, and each side refuses lines of another, but for ALWAYS: an
+agent of an older or newer rcc can always be replaced.  ``adopt`` is a keeper's word (system/keep.py).
 Everything here is pure and its import cheap: the hook uses it before a container starts.
 """
 
@@ -30,7 +30,8 @@ REPLY_LIMIT = 16 << 20  # bytes: far more than NAMES_LIMIT names with a common n
 NAMES_LIMIT = 4000
 NAME_LIMIT = 253  # characters (RFC 1035 section 2.3.4)
 SECONDS_LIMIT = 60.0
-OPS = ("ping", "resolve", "rescan", "stop", "admit", "isolate", "release", "call")
+OPS = ("ping", "resolve", "rescan", "stop", "restart", "admit", "isolate", "release", "call")
+ALWAYS = ("stop", "restart")
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
@@ -59,11 +60,11 @@ class Request(NamedTuple):
 
 
 class Pong(NamedTuple):
-    """Who answers: the agent's worker and its supervisor, the inode of their user namespace, and what is in hand."""
+    """Who answers: the agent, its keeper (0 for systemd), the inode of its user namespace, and what is in hand."""
 
     version: str
     pid: int
-    supervisor: int
+    keeper: int
     user_namespace: int
     records: int
     cached: int
@@ -83,7 +84,7 @@ def render_request(request: Request) -> bytes:
 
 def parse_request(line: bytes) -> Request:
     """The request that a line stands for.  Raises AgentError for everything else; the message may go to the peer."""
-    data = _object(line, REQUEST_LIMIT, always="stop")
+    data = _object(line, REQUEST_LIMIT, ALWAYS)
     op = data.get("op")
     if not isinstance(op, str) or op not in OPS:
         raise AgentError("the agent knows no such request")
@@ -121,6 +122,18 @@ def _work_request(op: str, data: Dict[str, Any]) -> Request:
         container=texts["container"],
         pid=pid,
     )
+
+
+def adopting(line: bytes) -> int:
+    """The process id of the keeper that wants to adopt the agent, 0 when the line says anything else."""
+    if b'"adopt"' not in line:
+        return 0
+    try:
+        data = json.loads(line)
+        keeper = data["keeper"] if data["op"] == "adopt" else 0
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return keeper if type(keeper) is int and keeper > 0 else 0
 
 
 def render_spec(spec: bytes) -> bytes:
@@ -205,7 +218,7 @@ def _line(data: Dict[str, Any], limit: int) -> bytes:
     return line
 
 
-def _object(line: bytes, limit: int, always: str = "") -> Dict[str, Any]:
+def _object(line: bytes, limit: int, always: Tuple[str, ...] = ()) -> Dict[str, Any]:
     if len(line) > limit or not line.endswith(b"\n"):
         raise AgentError("not a whole line of the agent's protocol")
     try:
@@ -214,7 +227,7 @@ def _object(line: bytes, limit: int, always: str = "") -> Dict[str, Any]:
         raise AgentError("not JSON") from error
     if not isinstance(data, dict):
         raise AgentError("not a JSON object")
-    if data.get("v") != VERSION and (not always or data.get("op") != always):
+    if data.get("v") != VERSION and data.get("op") not in always:
         raise AgentError(
             f"this side speaks version {VERSION} of the agent's protocol, the other another",
             hint="stop the agent of the older rcc: rcc-agent --stop",

@@ -44,5 +44,10 @@ def stop(root: str, seconds: float = 0.5) -> None:
     parse_ok(_ask(root, Request("stop"), seconds))
 
 
+def restart(root: str, seconds: float = 0.5) -> None:
+    """Ask the agent to make room for another version, with the same sockets.  Raises AgentError."""
+    parse_ok(_ask(root, Request("restart"), seconds))
+
+
 def _ask(root: str, request: Request, seconds: float) -> bytes:
     return exchange(root, render_request(request), seconds)

@@ -1,4 +1,4 @@
-"""Start the agent from a hook: apart from the container, the engine and the caller, and wait until it answers."""
+"""Start the agent's keeper from a hook: apart from container, engine and caller, and wait until the agent answers."""
 
 import os
 import select
@@ -8,10 +8,11 @@ from typing import Optional, Sequence
 from rcc import __version__
 from rcc.core.agent_protocol import Pong
 from rcc.core.errors import AgentError
-from rcc.system.agent_client import ping
+from rcc.system.agent_client import ping, restart, stop
+from rcc.system.agent_line import NoAgent
 
-READY = 3  # the descriptor on which the agent writes its ready byte
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+READY = 3  # the descriptor on which the keeper writes its ready byte
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "RCC_READY": str(READY)}
 CGROUPS = "/sys/fs/cgroup"
 CGROUP = "rcc-agent"
 # Groups that end with a container, an engine's command or a service, and end what is in them (systemd.kill(5)).
@@ -21,30 +22,46 @@ STARTS = 3  # an agent waits for the one before it to go, so more would not help
 
 
 def ensure(root: str, argv: Sequence[str], seconds: float = 2.0, *, any_namespace: bool = False) -> Pong:
-    """The running agent of the state folder ``root``, started as ``argv`` when there is none that fits.
+    """The running agent of the state folder ``root``; its keeper is started as ``argv`` when there is none that fits.
 
-    One of another version or of another user namespace (it cannot enter the containers of this one; with
-    ``any_namespace`` this process is no hook, and does not care) is replaced by the one that is started (app/place.py).
-    Raises AgentError when there is none after ``seconds``.
+    One of another version is asked to make room for this one, and keeps its sockets; one of another user namespace,
+    which cannot enter the containers of this one, to go (with ``any_namespace`` this process is no hook, and does not
+    care).  Raises AgentError when there is none that fits after ``seconds``.
     """
     deadline = time.monotonic() + seconds
     own = user_namespace()
     problem = AgentError("the agent does not start")
     starts = 0
     while time.monotonic() < deadline:
+        left = deadline - time.monotonic()
         try:
-            pong = ping(root, deadline - time.monotonic())
-            if pong.version == __version__ and (any_namespace or pong.user_namespace == own):
+            pong = ping(root, left)
+            if pong.version != __version__:
+                problem = AgentError("an agent of another rcc does not go", where=root)
+                restart(root, left)
+            elif not any_namespace and pong.user_namespace != own:
+                problem = AgentError("an agent of another user namespace does not go", where=root)
+                stop(root, left)
+            else:
                 return pong
-            problem = AgentError("an agent of another rcc or another user namespace does not go", where=root)
-        except AgentError as error:
+        except NoAgent as error:
             problem = error
-        if starts == STARTS:
-            break
-        starts += 1
-        start(argv, deadline - time.monotonic())
+            if starts == STARTS:
+                break
+            starts += 1
+            start(argv, left)
+        except AgentError as error:  # not one that this side understands
+            problem = error
+            _restart_blindly(root, deadline - time.monotonic())
         time.sleep(STEP)
     raise problem
+
+
+def _restart_blindly(root: str, seconds: float) -> None:
+    try:
+        restart(root, max(seconds, 0.01))
+    except AgentError:
+        return  # ``ensure`` tries again or tells the first problem
 
 
 def user_namespace() -> int:
@@ -53,10 +70,11 @@ def user_namespace() -> int:
 
 
 def start(argv: Sequence[str], seconds: float) -> None:
-    """Run ``argv`` with ``--ready-fd`` as a daemon; return when it is ready, has ended, or ``seconds`` are over.
+    """Run ``argv`` as a daemon; return when it is ready, has ended, or ``seconds`` are over.
 
-    It has a session of its own, default signals, none of the caller's descriptors, environment and folder, and where it
-    can be done not its cgroup.  Raises AgentError when no process can be made.
+    RCC_READY in its environment names the descriptor to write a byte to.  It has a session of its own, default signals,
+    none of the caller's descriptors, environment and folder, and where it can be done not its cgroup.
+    Raises AgentError when no process can be made.
     """
     try:
         ready, theirs = os.pipe2(os.O_CLOEXEC)
@@ -67,7 +85,7 @@ def start(argv: Sequence[str], seconds: float) -> None:
         try:
             os.setsid()
             if os.fork() == 0:
-                _become((*argv, "--ready-fd", str(READY)), theirs)
+                _become(argv, theirs)
         finally:  # whatever happened, this copy of the hook must not go on as the hook
             os._exit(127)
     os.close(theirs)

@@ -23,3 +23,5 @@ async def in_time(job: "Awaitable[_T]", seconds: float) -> "_T":
     finally:
         if not task.done():
             task.cancel()
+        elif not task.cancelled():
+            task.exception()  # or asyncio complains of an error that nobody has asked for

@@ -18,7 +18,6 @@ Files are written beside and renamed; each carries VERSION, and one of another v
 import fcntl
 import json
 import os
-import stat
 import time
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
@@ -26,6 +25,7 @@ from rcc.core.change import Change, change_from_data, change_to_data
 from rcc.core.errors import RccError
 from rcc.core.policy import Policy, Ports
 from rcc.core.policy_json import policy_from_data, policy_to_data
+from rcc.system.own_directory import own_directory
 
 VERSION = 1
 OUTCOMES = 200
@@ -154,28 +154,6 @@ def _shared_from(data: Any) -> Dict[str, Any]:
 
 def _member_from(data: Any) -> Member:
     return Member(*(str(data.get(field, "")) for field in Member._fields))
-
-
-def own_directory(path: str) -> str:
-    """Make ``path`` (mode 0700) if need be and return it.
-
-    Raises RccError when it is a link, somebody else's or open to others: /tmp is shared (threat 56).
-    """
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise RccError(f"cannot make the state folder: {error.strerror}", where=path) from error
-    found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise RccError(
-            "the state folder is not a private folder of this user",
-            hint=f"look at it and remove it: ls -ld {path}",
-            where=path,
-        )
-    return path
 
 
 class State:

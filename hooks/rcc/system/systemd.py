@@ -15,6 +15,7 @@ from rcc.core.errors import AgentError
 from rcc.system.agent_socket import Inherited
 
 LISTEN_FDS_START = 3  # <systemd/sd-daemon.h>
+PATIENCE = 0.2  # seconds, when it does not read: only the next agent would miss what is not told
 _STORED = re.compile(r"([1-9][0-9]*)\.([a-z0-9]+)")
 
 
@@ -69,6 +70,7 @@ def notify(state: bytes, descriptor: Optional[int] = None) -> None:
         return
     rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.settimeout(PATIENCE)
         sender.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
         sender.sendmsg([state], rights)
 
