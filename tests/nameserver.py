@@ -16,6 +16,20 @@ Reply = Union[dns.message.Message, bytes, None]
 Special = Callable[[dns.message.Message, bool], Reply]
 
 
+def _bound(address: str) -> Tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one port, whichever is free for both."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        udp.bind((address, 0))
+        try:
+            tcp.bind(udp.getsockname())
+            return udp, tcp
+        except OSError:
+            udp.close()
+            tcp.close()
+
+
 class NameServer:
     """``zone`` maps (name, type) to the records of the whole answer section, as texts ``OWNER TTL TYPE DATA``.
 
@@ -26,11 +40,8 @@ class NameServer:
         self.zone: Dict[Tuple[str, str], List[str]] = {}
         self.special: Dict[str, Special] = {}
         self.asked: List[Tuple[str, str, str]] = []
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._udp.bind((address, 0))
+        self._udp, self._tcp = _bound(address)
         self.address, self.port = self._udp.getsockname()
-        self._tcp.bind((self.address, self.port))
         self._tcp.listen()
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._serve_udp, self._serve_tcp)]
 

@@ -43,10 +43,12 @@ def main(argv: Sequence[str]) -> int:
             podman_namespaces.join()
         try:
             state = State(root)
-            lock = take_lock(state.root, LOCK_SECONDS)
+            lock = take_lock(state.root, LOCK_SECONDS, _is_kept)
         except RccError as error:
             refuse_waiting(given.listening, render_error(AgentError(str(error), hint=error.hint)))
             raise
+        if lock is None:
+            return EX_TEMPFAIL
         raise_limit()
         harden()
         return _work(state, options, Place(lock, given.listening, given.stored))
@@ -67,6 +69,12 @@ def _work(state: State, options: argparse.Namespace, place: Place) -> int:
         log.critical("failed", error=repr(error), exc_info=not isinstance(error, RccError))
         return EX_SOFTWARE
     return EX_TEMPFAIL if ended == worker.RESTART else EX_OK
+
+
+def _is_kept() -> bool:
+    """Whether the keeper that has started this process lives; systemd always does."""
+    keeper = os.environ.get("RCC_KEEPER", "")
+    return not keeper or keeper == str(os.getppid())
 
 
 def _become_keeper(argv: Sequence[str]) -> None:

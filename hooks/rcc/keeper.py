@@ -1,9 +1,9 @@
 """Entry of the keeper: it starts the agent, holds its sockets and starts it again, where no systemd does so.
 
-    rcc-keeper [--root FOLDER] [--adopt] [-- AGENT'S OPTION...]
+    rcc-keeper [--root FOLDER] [-- AGENT'S OPTION...]
 
-The agent beside this program is what it starts.  It goes when the agent goes by itself.  The descriptor that the
-environment's RCC_READY names gets a byte once the agent answers.
+The agent beside this program is what it starts, unless one runs that has lost its keeper.  It goes when the agent goes
+by itself.  The descriptor that the environment's RCC_READY names gets a byte once the agent answers.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Sequence
 
-from rcc.core.errors import EX_OK, EX_SOFTWARE, AgentError, RccError
+from rcc.core.errors import EX_OK, EX_SOFTWARE, RccError
 from rcc.system.descriptors import raise_limit
 from rcc.system.keep import Keeper, Taken
 from rcc.system.own_directory import own_directory
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         words = ["/usr/bin/python3", "-IS", _agent(), "--root", root, *options.words]
         keeper = Keeper(root, words, ready)
         try:
-            if not options.adopt or not _adopted(keeper):
+            if not keeper.adopted():
                 keeper.listen()
             return keeper.run()
         finally:
@@ -53,14 +53,6 @@ def main(argv: Sequence[str]) -> int:
         return EX_SOFTWARE
 
 
-def _adopted(keeper: Keeper) -> bool:
-    try:
-        keeper.adopt()
-    except AgentError:  # it was killed while this program started: then this is a keeper like any other
-        return False
-    return True
-
-
 def _agent() -> str:
     return os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), "rcc-agent")
 
@@ -68,6 +60,5 @@ def _agent() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rcc-keeper", description="Keeps rcc's agent alive where systemd does not.")
     parser.add_argument("--root", help="the state folder; default: that of the user")
-    parser.add_argument("--adopt", action="store_true", help="keep the agent that runs, whose keeper has died")
     parser.add_argument("words", nargs="*", metavar="OPTION", help="options of the agent, behind --")
     return parser

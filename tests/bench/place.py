@@ -19,7 +19,7 @@ PROFILES = os.environ["RCC_LAB_PROFILES"]
 NEAR, FAR = "11.0.2.1", "11.0.2.2"  # public-looking, because rcc closes special ranges by themselves
 PATIENCE = 5.0  # seconds
 FAR_NETNS = "/run/netns/bench"
-AGENT = "/usr/libexec/rcc/rcc-agent"
+PROGRAMS = (b"/usr/libexec/rcc/rcc-agent", b"/usr/libexec/rcc/rcc-keeper")
 
 
 def ip(lines: Sequence[str], netns: str = "") -> None:
@@ -110,7 +110,7 @@ class Worker:
 
 
 def agent_pids() -> List[int]:
-    """The processes of rcc's agent in this lab, the one that watches over it included."""
+    """The processes of rcc's agent in this lab, its keeper and the spare included."""
     found = []
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         try:
@@ -118,7 +118,7 @@ def agent_pids() -> List[int]:
                 words = stream.read().split(b"\0")
         except OSError:
             continue
-        if AGENT.encode() in words[:4]:
+        if set(PROGRAMS) & set(words[:4]):
             found.append(int(path.split("/")[2]))
     return found
 

@@ -93,7 +93,7 @@ def test_a_silent_resolver_delays_but_stops_nothing(rootful: Any) -> None:
 
 
 def test_without_the_agent_everything_stays_as_closed_as_it_was(lab: Any) -> None:
-    kill = "pkill -9 -f '^/usr/bin/python3 -IS /usr/libexec/rcc/rcc-agent' && sleep 0.2"
+    kill = "pkill -9 -f '^/usr/bin/python3 -IS /usr/libexec/rcc/rcc-' && sleep 0.2"
     code, _, err = lab.run("podman run -d --name orphan --label rcc=1 $RCC_LAB_IMAGE sleep 300", timeout=60)
     assert code == 0, err
     assert reaches(lab, "orphan", lab.env["RCC_LAB_NAME_IP4"], lab.env["RCC_LAB_NAME"])

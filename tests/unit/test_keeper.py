@@ -15,7 +15,7 @@ from typing import Iterator, List
 import pytest
 from agents import HOOKS, Versions, children_of
 from nameserver import NameServer, eventually
-from rcc.core.errors import EX_OK, EX_SOFTWARE, AgentError
+from rcc.core.errors import EX_OK, EX_SOFTWARE
 from rcc.system import agent_client, agent_line
 from rcc.system.keep import DEFECTS, Keeper, Taken
 
@@ -207,6 +207,9 @@ def test_what_makes_no_sense_is_not_adopted(reply: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="rcc-") as root, socket.socket(socket.AF_UNIX) as listening:
         listening.bind(agent_line.socket_path(root))
         listening.listen()
+        lock = os.path.join(root, "agent.lock")
+        holder = subprocess.Popen(["flock", lock, "sleep", "60"])
+        eventually(lambda: subprocess.run(["flock", "-n", lock, "true"], check=False).returncode != 0)
         child = os.fork()
         if child == 0:
             connection, _ = listening.accept()
@@ -215,11 +218,22 @@ def test_what_makes_no_sense_is_not_adopted(reply: bytes) -> None:
             os._exit(0)
         keeper = Keeper(root, ["/bin/true"])
         before = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(Taken if b"false" in reply and b"ok" in reply and b"error" in reply else AgentError):
-            keeper.adopt()
+        assert not keeper.adopted()
         assert len(os.listdir("/proc/self/fd")) == before, "no descriptor is left"
         keeper.close()
         os.waitpid(child, 0)
+        holder.kill()
+        holder.wait()
+
+
+def test_there_is_nobody_to_adopt_without_the_agents_lock() -> None:
+    with tempfile.TemporaryDirectory(prefix="rcc-") as root, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(agent_line.socket_path(root))
+        listening.listen()  # a spare holds this open, whether the agent lives or not
+        keeper = Keeper(root, ["/bin/true"])
+        began = time.monotonic()
+        assert not keeper.adopted() and time.monotonic() - began < 5
+        keeper.close()
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ class Worker:
         words = ["--resolv-conf", self._options.resolv_conf, f"--hosts={self._options.hosts}"]
         words += ["--idle", str(self._options.idle)]
         try:
-            start(["/usr/bin/python3", "-IS", program, "--root", self._state.root, "--adopt", "--", *words], 0.0)
+            start(["/usr/bin/python3", "-IS", program, "--root", self._state.root, "--", *words], 0.0)
         except AgentError as error:
             self._log.error("no_keeper", error=str(error))
         asyncio.get_running_loop().call_later(TICK, self._look_for_a_keeper)

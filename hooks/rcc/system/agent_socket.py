@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 import time
-from typing import List, NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from rcc.core.errors import AgentError
 from rcc.system.agent_line import socket_path
@@ -27,10 +27,11 @@ class Place(NamedTuple):
     inherited: Tuple[Inherited, ...] = ()
 
 
-def take_lock(root: str, seconds: float) -> int:
+def take_lock(root: str, seconds: float, is_kept: Callable[[], bool]) -> Optional[int]:
     """The descriptor that holds the agent's lock: there is one agent for a state folder, whoever has started it.
 
-    Waits for an older one to go.  Raises AgentError.
+    Waits for an older one to go.  None once nobody keeps this process any more: a keeper that comes after its death
+    finds the lock, and adopts, or does not, and then this process goes.  Raises AgentError.
     """
     path = os.path.join(root, AGENT_LOCK)
     deadline = time.monotonic() + seconds
@@ -41,7 +42,11 @@ def take_lock(root: str, seconds: float) -> int:
     while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
+            if is_kept():  # asked once it is taken
+                return descriptor
+        if not is_kept():
+            os.close(descriptor)
+            return None
         if time.monotonic() > deadline:
             os.close(descriptor)
             raise AgentError("another agent holds the lock and does not go", where=path)

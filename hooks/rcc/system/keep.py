@@ -78,8 +78,17 @@ class Keeper:
         self._listening.listen(BACKLOG)
         self._inode = _inode(socket_path(self._root))
 
-    def adopt(self) -> None:
-        """Take over the agent that runs without a keeper.  Raises AgentError when it has gone meanwhile, Taken."""
+    def adopted(self) -> bool:
+        """Whether there was an agent without a keeper, which this one has now."""
+        if not _is_locked(os.path.join(self._root, AGENT_LOCK)):
+            return False
+        try:
+            self._adopt()
+        except (AgentError, Taken):  # it has gone meanwhile, or is systemd's
+            return False
+        return True
+
+    def _adopt(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as talk:
             talk.settimeout(ADOPT_SECONDS)
             try:
@@ -127,7 +136,7 @@ class Keeper:
         ended = ""
         while True:
             self._make_spare()  # whoever was the spare comes out of here when the keeper has died
-            if self._pidfd < 0:
+            if self._pidfd < 0 and not self.adopted():
                 self._start(ended)
             status = self._watch()
             if status is None:
@@ -179,8 +188,6 @@ class Keeper:
         os.close(watch)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        with contextlib.suppress(AgentError):  # else the agent has died as well
-            self.adopt()
 
     def _bind(self, path: str, kind: int) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
