@@ -48,7 +48,7 @@ def start(lab: Any, profile: str, name: str = "box") -> str:
 
 
 def does(lab: Any, script: str, name: str = "box") -> None:
-    for key in ("NAME", "OTHER", "LAN_IP4", "OTHER_IP4"):
+    for key in ("OTHER_IP4", "LAN_IP4", "NAME", "OTHER"):
         script = script.replace(f"${key}", lab.env[f"RCC_LAB_{key}"])
     lab.run(f"podman exec {name} sh -c {shlex.quote(script)}", timeout=60)
 
@@ -72,6 +72,26 @@ def test_what_was_refused_by_name_address_port_and_process(lab: Any) -> None:
     assert found[f"{lan}:80/tcp"]["line"] == f"- {{cidr: {lan}, ports: [80], private: true}}"
     text = ok(lab, "rcc denied")
     assert f"{other} A" in text and "by curl" in text and f"- host: {other}" in text
+
+
+def test_the_log_tells_every_decision(lab: Any) -> None:
+    name, other, lan = lab.env["RCC_LAB_NAME"], lab.env["RCC_LAB_OTHER"], lab.env["RCC_LAB_LAN_IP4"]
+    log = "$XDG_RUNTIME_DIR/rcc/agent.log" if lab.rootless else "/run/rcc/agent.log"
+    box = f"told-{secrets.token_hex(4)}"
+    start(lab, "one", box)
+    does(lab, DOINGS, box)
+    time.sleep(6)
+    ok(lab, f"rcc allow {box} {other}:443")
+    does(lab, "curl -s -m 5 -o /dev/null http://$OTHER_IP4:8080/", box)
+    ok(lab, f"podman rm -f -t 0 {box}")
+    time.sleep(2)
+    lines = [json.loads(line) for line in ok(lab, f"grep -h {box} {log}").splitlines()]
+    told = [line["event"] for line in lines]
+    assert [event for event in told if event != "reloaded"] == ["isolated", "denied", "allow", "denied", "ended"]
+    assert (lines[0]["profile"], lines[0]["mode"], lines[0]["dns"]) == ("one", "enforce", "gateway")
+    assert {f"{lan}:80/tcp", f"{lab.env['RCC_LAB_NAME_IP4']}:22/tcp ({name})"} <= set(lines[1]["destinations"])
+    short = ok(lab, f"grep -h dns_refused {log} | grep {other} | tail -n 1")
+    assert json.loads(short)["process"] == "curl"
 
 
 def test_the_line_that_is_told_is_the_line_that_opens_it(lab: Any) -> None:

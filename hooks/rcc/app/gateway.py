@@ -77,7 +77,8 @@ class Gateway:
     history.note(netns, name, addresses): told of every address that was opened.
     local(record, name): what this machine knows itself (app/neighbours.py).  stale(): the records have to be read
     again.  who(record, port, protocol): the process that asks, for the first refusal of a name.
-    memory: keeps what containers have done (app/memory.py).
+    memory: keeps what containers have done (app/memory.py).  ended(record, notes): told what the kernel has noted in a
+    namespace that has come to its end.
     inherited: listeners that another agent has handed over.  keeper: told of each listener that is opened and closed
     (system/systemd.py), None where nobody keeps them.
     """
@@ -92,11 +93,13 @@ class Gateway:
         stale: Callable[[], None] = lambda: None,
         who: Who = lambda record, port, protocol: "",
         memory: Optional[Memory] = None,
+        ended: Callable[[Record, Notes], None] = lambda record, notes: None,
         inherited: Sequence[Inherited] = (),
         keeper: "Optional[Keeper]" = None,
     ) -> None:
         self._keeper = keeper
         self._memory = memory
+        self._told = ended
         self._history = history
         self._saving: Optional[asyncio.TimerHandle] = None
         self.cache = Cache(ask)
@@ -216,6 +219,7 @@ class Gateway:
         notes = Notes()
         with contextlib.suppress(KernelError):
             notes = desk.notes()
+            self._told(desk.record, notes)
         activity = desk.tally.put_into(activity_of(desk.record, time.time()))
         names = names_by_address(self.history_of(desk.record.netns), desk.tally.names_of())
         memory = self._memory

@@ -18,6 +18,7 @@ from rcc.app.facts import names_of, record_facts
 from rcc.app.gateway import Gateway
 from rcc.app.lookup import Lookup
 from rcc.app.release import forget_ended
+from rcc.app.tell import Teller
 from rcc.core.errors import KernelError, RccError
 from rcc.core.names import Answers
 from rcc.core.ruleset import Ruleset
@@ -61,6 +62,7 @@ class Refresher:
         renew: Callable[..., Optional[Ruleset]] = renewing.renew,
         jitter: Callable[[], float] = random.random,
         history: Optional[History] = None,
+        teller: Optional[Teller] = None,
     ) -> None:
         self._state = state
         self._lookup = lookup
@@ -71,6 +73,7 @@ class Refresher:
         self._renew = renew
         self._jitter = jitter
         self._history = history
+        self._teller = teller
         # Whoever waits for the state's lock or the kernel must not keep DNS questions waiting.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns")
         self._watched: Dict[int, Tuple[Record, asyncio.Task[None]]] = {}
@@ -151,6 +154,8 @@ class Refresher:
         for netns, record in records.items():
             if netns not in self._watched:
                 self._watched[netns] = (record, asyncio.ensure_future(self._watch(record)))
+        if self._teller is not None:
+            self._teller.changed(list(records.values()), first=not self.looked)
 
     async def _serve(self, records: List[Record]) -> None:
         """Have the gateway serve what is on record; it tries again by itself where it cannot."""

@@ -240,11 +240,17 @@ class Service:
             raise AgentError("the hook is of another rcc, or in another namespace")
         hands = self._hands
         names = _LookupNames(hands, asyncio.get_running_loop())
-        if request.op == "release":
-            await hands.work(release_run, hands.root, request.run)
-            hands.refresher.rescan()
-            return render_ok()
-        if request.op == "isolate":
-            await hands.work(isolate_run, hands.root, request, names)
-            return render_ok()
-        return render_spec(await hands.work(admit_spec, hands.root, request, names))
+        try:
+            if request.op == "admit":
+                return render_spec(await hands.work(admit_spec, hands.root, request, names))
+            if request.op == "isolate":
+                await hands.work(isolate_run, hands.root, request, names)
+                return render_ok()
+        except AgentError:  # the hook is to do it
+            raise
+        except RccError as error:
+            hands.log.warning("refused", stage=request.op, error=str(error), hint=error.hint)
+            raise
+        await hands.work(release_run, hands.root, request.run)
+        hands.refresher.rescan()
+        return render_ok()

@@ -19,6 +19,7 @@ from rcc.app.neighbours import Neighbours
 from rcc.app.observe import who_asks
 from rcc.app.refresh import Refresher
 from rcc.app.serve import Service
+from rcc.app.tell import Teller
 from rcc.core.errors import AgentError
 from rcc.core.names import Answer
 from rcc.system import resolver, systemd
@@ -76,6 +77,7 @@ class Worker:
         upstream = resolver.Asker(self._options.resolv_conf, self._options.hosts)
         history = History(root, lambda trouble: self._log.error("history_not_kept", error=trouble))
         neighbours, memory = Neighbours(), Memory(root, self._log)
+        teller = Teller(self._log, history.names_of)
         gateway = Gateway(
             upstream.ask,
             self._log,
@@ -83,10 +85,11 @@ class Worker:
             history=history,
             who=who_asks,
             memory=memory,
+            ended=teller.denied,
             inherited=self._place.inherited,
             keeper=systemd,
         )
-        refresher = Refresher(self._state, lookup, gateway, self._log, history=history)
+        refresher = Refresher(self._state, lookup, gateway, self._log, history=history, teller=teller)
         gateway.stale = refresher.rescan
         workers = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="hook")
         hands = Hands(root, lookup, refresher, gateway, history, neighbours, memory, self._log, workers)
@@ -102,6 +105,7 @@ class Worker:
             if keeper.isdigit():
                 self.adopted_by(int(keeper))
             jobs += [asyncio.ensure_future(refresher.run()), asyncio.ensure_future(expire(hands))]
+            jobs.append(asyncio.ensure_future(teller.run(hands.work)))
             ended = await self._until_the_end(service, refresher, gateway, jobs)
             if ended == RESTART:
                 await gateway.drain(DRAIN)

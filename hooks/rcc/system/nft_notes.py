@@ -42,6 +42,12 @@ def read_notes() -> Notes:
         return read_notes_by(netlink)
 
 
+def read_totals() -> Tuple[Total, ...]:
+    """Only the counters, which takes a fifth of the time.  Raises KernelError."""
+    with open_netfilter() as netlink:
+        return _objects(netlink)[0]
+
+
 def read_notes_by(netlink: socket.socket) -> Notes:
     """The same of the namespace in which ``netlink`` was opened, which it keeps alive.  Raises KernelError."""
     found: Dict[str, List[Noted]] = {kind: [] for kind in NOTED}
