@@ -70,6 +70,8 @@ def main() -> None:
                 print(f"          {key}, {name}: {ratio} of no label's, paired by rounds")
             else:
                 goal(f"{key}, {name}: {ratio} of no label's, paired by rounds (goal: 0.97)", ratio.median >= 0.97)
+                if TRACKED in values:
+                    print(f"          {key}, {name}: {paired(values[name], values[TRACKED])} of the tracked one's")
 
 
 if __name__ == "__main__":

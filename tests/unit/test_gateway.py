@@ -231,6 +231,98 @@ def test_a_cached_answer_is_put_once(world: World, upstream: NameServer) -> None
     assert len(world.sets[2].put_in) == 1 and len(upstream.asked) == 1, "another namespace, the same upstream answer"
 
 
+def raw(world: World, query: bytes) -> bytes:
+    client = world.client()
+    client.send(query)
+    return client.recv(4096)
+
+
+def test_an_answer_that_is_given_again_is_the_same_but_for_its_id_and_its_age(
+    world: World, upstream: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.zone["a.example", "A"] = ["a.example. 300 A 198.51.100.7", "a.example. 300 A 198.51.100.8"]
+    world.adopt()
+    base, clock = time.monotonic(), [0.0]
+    world.gateway.cache.clock = lambda: base + clock[0]
+    query = dns.message.make_query("A.exaMple", "A", use_edns=0)
+    raw(world, query.to_wire())  # from upstream
+    first = dns.message.from_wire(raw(world, query.to_wire()))
+    calls = []
+    parse = dns_desk.dns.parse_question
+    monkeypatch.setattr(dns_desk.dns, "parse_question", lambda data: calls.append(data) or parse(data))
+    query.id ^= 0x5555
+    clock[0] = 20.0
+    second = dns.message.from_wire(raw(world, query.to_wire()))
+    assert calls == [], "it was not looked at anew"
+    assert second.id == query.id and second.question == first.question and addresses(first) == addresses(second)
+    assert (first.answer[0].ttl, second.answer[0].ttl) == (300, 280)
+    assert second.answer[0].name.to_text() == "A.exaMple."
+    assert world.counts(1)["queries"] == 3 and world.counts(1)["cached"] == 2
+    (row,) = world.activity(1).names
+    assert row.times == 3
+    for other in (dns.message.make_query("a.example", "A", use_edns=0), dns.message.make_query("A.exaMple", "A")):
+        raw(world, other.to_wire())
+    assert len(calls) == 2, "another spelling or limit is another question"
+
+
+@pytest.mark.parametrize("change", ["policy", "flush", "hold", "ended", "time"])
+def test_an_answer_is_not_given_again_after(world: World, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    world.adopt()
+    base, clock = time.monotonic(), [0.0]
+    world.gateway.cache.clock = lambda: base + clock[0]
+    query = dns.message.make_query("a.example", "A").to_wire()
+    desk = world.gateway._boxes[1].desk
+    assert world.do(lambda: bool(dns.message.from_wire(raw_of(desk, query)).answer)) is False, "upstream is asked"
+    eventually(lambda: world.gateway.cache.peek("a.example", 1))
+    assert world.do(lambda: bool(dns.message.from_wire(raw_of(desk, query)).answer))
+    if change == "policy":
+        world.adopt(Policy("other"), generation=2)
+        expected = dns.rcode.NXDOMAIN
+    elif change == "flush":
+        world.sets[1].trouble = KernelError("no")
+        world.do(desk.flush)
+        expected = dns.rcode.SERVFAIL
+    elif change == "hold":
+        world.do(desk.hold)
+        expected = None
+    elif change == "ended":
+        world.sets[1].trouble = KernelError("no")
+        clock[0] = 46.0  # open for 75 seconds, told for 60: half a minute at least has to be left
+        expected = dns.rcode.SERVFAIL
+    else:
+        clock[0] = 61.0
+        expected = None
+    reply = world.do(raw_of, desk, query)
+    assert (None if reply == NOTHING else dns.message.from_wire(reply).rcode()) == expected
+
+
+TASKS: List[Any] = []
+NOTHING = dns.message.make_query("nothing.example", "A").to_wire()
+
+
+def raw_of(desk: Any, query: bytes) -> bytes:
+    """The reply that is there at once, else NOTHING."""
+    reply = desk.by_datagram(query, 4000)
+    if isinstance(reply, bytes):
+        return reply
+    TASKS.append(asyncio.ensure_future(reply))
+    return NOTHING
+
+
+def test_what_is_remembered_of_answers_is_bounded(world: World) -> None:
+    world.adopt()
+    world.ask("a.example")
+    desk = world.gateway._boxes[1].desk
+    for number in range(1 << 10):  # spellings
+        spelled = "".join(["aA"[number & 1], ".", *mixed(number >> 1)])
+        world.do(raw_of, desk, dns.message.make_query(spelled, "A").to_wire())
+    assert 0 < len(desk._again) <= dns_desk.AGAIN_LIMIT
+
+
+def mixed(number: int) -> List[str]:
+    return [c.upper() if number >> at & 1 else c for at, c in enumerate("example")]
+
+
 def test_with_little_time_left_it_is_put_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.adopt()
     world.ask("a.example")

@@ -15,6 +15,7 @@ from rcc.app.dns_cache import Cache, Entry
 from rcc.app.dns_tally import Tally
 from rcc.app.neighbours import Local
 from rcc.core import dns_message as dns
+from rcc.core.compile import HOST_NAMES
 from rcc.core.dns_filter import ADDRESSES, ASK, EMPTY, REFUSE, Budget, decide
 from rcc.core.errors import KernelError, RccError
 from rcc.core.notes import Notes
@@ -29,6 +30,7 @@ WAITING = 128  # questions of one container that wait for upstream or for a relo
 HELD_SECONDS = 5.0  # for which a question waits for a reload
 LOCAL_TTL = 5  # seconds: peers come and go
 PUT_LIMIT = 4096  # answers of which is remembered that they are open
+AGAIN_LIMIT, AGAIN_SIZE = 256, 512  # replies that are remembered byte by byte, and how long they are
 # Lines about single refusals in the log: so many at once, and one every ten seconds.  One container must not crowd out
 # the others; the tables have all.
 LINES_BURST, LINES_RATE = 20, 0.1
@@ -62,6 +64,15 @@ class _Put(NamedTuple):
     texts: Tuple[str, ...]
 
 
+class _Again(NamedTuple):
+    """A reply that can be given once more until then: see dns_message.around_ttls."""
+
+    until: float
+    parts: Tuple[bytes, ...]
+    name: str
+    put: _Put
+
+
 class Desk:
     """Answers the questions of one namespace by its record."""
 
@@ -72,6 +83,8 @@ class Desk:
         self._sets = sets
         self.tally = Tally()
         self._put: Dict[Tuple[str, int], _Put] = {}
+        self._again: Dict[bytes, _Again] = {}
+        self._told: Optional[_Put] = None  # by the question that is being answered
         self._budgets: Dict[str, Budget] = {}
         self._lines = Budget(LINES_BURST, LINES_RATE)
         self._waiting = 0
@@ -89,6 +102,7 @@ class Desk:
     def forget(self) -> None:
         """Take nothing for open that was opened before."""
         self._put.clear()
+        self._again.clear()
 
     def flush(self) -> None:
         """Close all that names have opened.  Raises KernelError."""
@@ -124,11 +138,45 @@ class Desk:
             self._released.set()
             self._released = None
 
-    def answer(self, question: dns.Question, limit: int, port: int, protocol: str) -> Answer:
-        """The reply in at most ``limit`` bytes, or what to await for it; empty for none.
+    def by_datagram(self, data: bytes, port: int) -> Answer:
+        """The reply to a datagram from ``port``, or what to await for it; empty for none."""
+        again = self._again.get(data[2:])
+        if again is not None and self._released is None:
+            now = self._hub.cache.clock()
+            if now < again.until:
+                self.tally.asked()
+                self.tally.counts["cached"] += 1
+                self.tally.answered(again.name, again.put.texts, time.time())
+                left = dns.packed_ttl(min(again.put.entry.left(now), LONGEST))
+                return data[:2] + left.join(again.parts)
+        try:
+            question = dns.parse_question(data)
+        except dns.Malformed as error:
+            return error.reply
+        self._told = None
+        reply = self._asked_for(question, dns.udp_limit(question), port, "udp")
+        if self._told is not None and isinstance(reply, bytes):
+            self._remember(data[2:], question, reply, self._told)
+        return reply
 
-        ``port``, ``protocol`` (udp, tcp): where the question is from.
-        """
+    def by_stream(self, data: bytes, port: int) -> Answer:
+        """The same for a message of a TCP stream."""
+        try:
+            question = dns.parse_question(data)
+        except dns.Malformed as error:
+            return error.reply
+        return self._asked_for(question, dns.TCP_MOST, port, "tcp")
+
+    def _remember(self, asked: bytes, question: dns.Question, reply: bytes, put: "_Put") -> None:
+        """That this reply can be given again, for as long as what it tells is open for longer."""
+        if len(reply) > AGAIN_SIZE:
+            return
+        if len(self._again) >= AGAIN_LIMIT:
+            self._again.clear()
+        until = min(put.entry.until, put.until - LEAST // 2)
+        self._again[asked] = _Again(until, dns.around_ttls(question, reply), question.name, put)
+
+    def _asked_for(self, question: dns.Question, limit: int, port: int, protocol: str) -> Answer:
         self.tally.asked()
         if self._released is not None:
             return self._wait(self._after_hold(question, limit, port, protocol), question, limit)
@@ -201,7 +249,7 @@ class Desk:
 
     def _from_here(self, question: dns.Question, limit: int) -> Optional[bytes]:
         """The answer of this machine's own knowledge, None where it has none."""
-        if not question.plain:
+        if not question.plain or not (self._openings.has_peers or question.name in HOST_NAMES):
             return None
         try:
             local = self._hub.local(self.record, question.name)
@@ -240,6 +288,7 @@ class Desk:
             if put is None:
                 return dns.render_reply(question, dns.SERVFAIL, limit=limit, ede=NOT_OPENED)
         self.tally.answered(question.name, put.texts, time.time())
+        self._told = put
         if reply.records and not put.told:
             return dns.render_reply(question, dns.NOERROR, limit=limit, ede=NO_PUBLIC)
         records = [dns.Record(question.qtype, left, data) for data in put.told]

@@ -5,7 +5,6 @@ What becomes of a question is up to app/dns_desk.py.
 
 import asyncio
 import contextlib
-import functools
 import socket
 import time
 from typing import (
@@ -24,13 +23,12 @@ from typing import (
 )
 
 from rcc.app.dns_cache import Ask, Cache
-from rcc.app.dns_desk import Answer, Desk, Hub, Who
+from rcc.app.dns_desk import Desk, Hub, Who
 from rcc.app.dns_tally import Tally
 from rcc.app.dns_tcp import TcpServer
 from rcc.app.memory import Memory
 from rcc.app.neighbours import Local
 from rcc.app.observe import Seen, activity_of, names_by_address, with_seen
-from rcc.core import dns_message as dns
 from rcc.core.activity import Activity, Event
 from rcc.core.dns_filter import Budget
 from rcc.core.errors import KernelError
@@ -176,7 +174,7 @@ class Gateway:
             if label.startswith("udp"):
                 loop.add_reader(listener.fileno(), self._readable, desk, listener)
             else:
-                streams.append(TcpServer(listener, functools.partial(_by_tcp, desk)))
+                streams.append(TcpServer(listener, desk.by_stream))
         self._boxes[record.netns] = _Box(desk, opened.listeners, tuple(streams))
         if self._retries.pop(record.netns, None) is not None:
             self._log.info("gateway_open", netns=record.netns)
@@ -392,12 +390,7 @@ class Gateway:
                 data, asker = listener.recvfrom(DATAGRAM, socket.MSG_DONTWAIT)
             except OSError:  # nothing more; an error of an earlier reply (ICMP) goes by as well
                 return
-            try:
-                question = dns.parse_question(data)
-            except dns.Malformed as error:
-                _send(listener, error.reply, asker)
-                continue
-            reply = desk.answer(question, dns.udp_limit(question), asker[1], "udp")
+            reply = desk.by_datagram(data, asker[1])
             if isinstance(reply, bytes):
                 _send(listener, reply, asker)
             else:
@@ -407,15 +400,6 @@ class Gateway:
         task = asyncio.ensure_future(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _by_tcp(desk: Desk, data: bytes, port: int) -> Answer:
-    """The reply to one message of a stream."""
-    try:
-        question = dns.parse_question(data)
-    except dns.Malformed as error:
-        return error.reply
-    return desk.answer(question, dns.TCP_MOST, port, "tcp")
 
 
 async def _send_later(listener: Any, reply: Awaitable[bytes], asker: Any) -> None:

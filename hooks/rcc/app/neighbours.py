@@ -6,8 +6,9 @@ from rcc.app.facts import hosts_of
 from rcc.core.compile import HOST_NAMES, HostsFile, host_addresses_in
 from rcc.core.openings import Openings
 from rcc.core.peers import Network, find_peers, parse_network, place_of
-from rcc.core.policy import PeersRule
+from rcc.core.policy import HostRule, PeersRule
 from rcc.core.special import Address
+from rcc.core.within import covers_name
 from rcc.system import aardvark
 from rcc.system.addresses import own_addresses
 from rcc.system.state import Record
@@ -74,14 +75,14 @@ class Neighbours:
         return tuple(found)
 
     def _host(self, record: Record, name: str) -> Optional[Local]:
-        own = self._own()
-        openings = Openings(record.policy, own)
-        if not openings.rules_for(name):
+        rules = tuple(rule for rule in record.policy.egress if isinstance(rule, HostRule) and covers_name(rule, name))
+        if not rules:
             return None
+        own = self._own()
         addresses = host_addresses_in(self._hosts(record), frozenset(own)).get(name)
         if not addresses:
             return None
-        return Local(openings.open(name, addresses, 0).admitted, False)
+        return Local(Openings(record.policy._replace(egress=rules), own).open(name, addresses, 0).admitted, False)
 
     def _peers(self, record: Record, name: str) -> Tuple[Address, ...]:
         place = place_of(record.resolv_conf, record.hosts)

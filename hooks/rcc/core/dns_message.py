@@ -182,6 +182,24 @@ def render_reply(
     return counts + question.wire + body + option
 
 
+def around_ttls(question: Question, reply: bytes) -> Tuple[bytes, ...]:
+    """What ``render_reply`` gave, without its id and without the times to live of its records: joined by another one
+    (``packed_ttl``), it is the same reply some time later.
+    """
+    parts = []
+    begin, at = 2, HEADER + len(question.wire)
+    for _ in range(_HEADER.unpack_from(reply)[3]):
+        parts.append(reply[begin : at + 6])
+        begin = at + 10
+        at += _RECORD.size + _RECORD.unpack_from(reply, at)[4]
+    return (*parts, reply[begin:])
+
+
+def packed_ttl(seconds: int) -> bytes:
+    """A time to live as it stands in a record."""
+    return seconds.to_bytes(4, "big")
+
+
 def _render_opt(ede: "Optional[Tuple[int, str]]") -> bytes:
     if ede is None:
         return _OPT.pack(0, OPT, UDP_MOST, 0, 0, 0, 0)
